@@ -1,0 +1,1 @@
+"""Health, metrics and the operator's API, on a port of their own."""

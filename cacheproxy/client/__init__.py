@@ -1,0 +1,1 @@
+"""What an upstream service imports: publish, purge, tag, lock, sessions."""

@@ -1,0 +1,1 @@
+"""One fill per key: in this process (flight) and among all replicas (lease)."""

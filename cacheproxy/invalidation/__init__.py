@@ -1,0 +1,1 @@
+"""Purges: the tag clock, the bus between replicas, and what an event means."""

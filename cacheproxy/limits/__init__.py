@@ -1,0 +1,1 @@
+"""Rate limits: the arithmetic, and where it counts."""

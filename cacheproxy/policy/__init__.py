@@ -1,0 +1,1 @@
+"""YAML text to checked, compiled routes. No files, no environment."""

@@ -1,0 +1,163 @@
+"""A policy as the program reads it: checked, compiled, immutable. ``policy/compile.py`` makes it from YAML."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
+
+from cacheproxy.policy.templates import KeyTemplate, Template
+from cacheproxy.semantics.rules import CacheRules
+
+Network = IPv4Network | IPv6Network
+
+
+class Scope(StrEnum):
+    """Whose a cached response is: what of the identity goes into its key."""
+
+    PUBLIC = "public"
+    TENANT = "tenant"
+    USER = "user"
+    SESSION = "session"
+
+
+class SessionUse(StrEnum):
+    """Whether a route needs, wants or ignores the session."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+    IGNORE = "ignore"
+
+
+class Algorithm(StrEnum):
+    """How a rate limit counts."""
+
+    GCRA = "gcra"
+    SLIDING_WINDOW = "sliding_window"
+    SLIDING_LOG = "sliding_log"
+    FIXED_WINDOW = "fixed_window"
+    TOKEN_BUCKET = "token_bucket"
+
+
+class Count(StrEnum):
+    """Which requests a limit counts."""
+
+    ALL = "all"
+    MISS = "miss"
+
+
+class WithoutRedis(StrEnum):
+    """What a limit does while Redis does not answer."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitRule:
+    """``limit`` requests per ``period_s``, for each value of ``by``."""
+
+    name: str
+    limit: int
+    period_s: float
+    burst: int = 0
+    """What may come at once (GCRA, token bucket); 0 means ``limit``."""
+    by: tuple[str, ...] = ("client_ip",)
+    """Subjects: client_ip, path, route, tenant, header.NAME, query.NAME, param.NAME, session.FIELD, cookie.NAME."""
+    algorithm: Algorithm = Algorithm.SLIDING_WINDOW
+    count: Count = Count.ALL
+    without_redis: WithoutRedis = WithoutRedis.ALLOW
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRules:
+    """Where sessions are, and what of them the upstream is told."""
+
+    cookie: str = "session_id"
+    key: str = "session:{id}"
+    ttl_s: float = 3600.0
+    sliding: bool = True
+    identity: tuple[tuple[bytes, str], ...] = ()
+    """Request field set for the upstream (lower-case), and the session field it carries."""
+
+
+class TenantSource(StrEnum):
+    """Where a request's tenant is read from."""
+
+    SESSION = "session"
+    HEADER = "header"
+    HOST = "host"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantRules:
+    """``source`` and the session field or (lower-case) header ``name`` in it."""
+
+    source: TenantSource
+    name: str = ""
+    enforce: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long the origin may take, in seconds."""
+
+    connect_s: float = 1.0
+    first_byte_s: float = 30.0
+    idle_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamRules:
+    """The origin: ``scheme`` http or https, and a ``host`` and ``port`` or a unix ``socket`` path."""
+
+    scheme: str = "http"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    socket: str | None = None
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    max_connections: int = 256
+    keepalive_s: float = 2.0
+    pool_wait_s: float = 5.0
+    ca_file: str | None = None
+    health_path: str | None = None
+    health_interval_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What is done with the requests that match: all of it decided here, none of it looked up later."""
+
+    name: str
+    cache: CacheRules | None = None
+    key: KeyTemplate | None = None
+    tags: tuple[Template, ...] = ()
+    scope: Scope = Scope.PUBLIC
+    session: SessionUse = SessionUse.OPTIONAL
+    limits: tuple[LimitRule, ...] = ()
+    purge: tuple[Template, ...] = ()
+    refuse_body: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRules:
+    """Which channels are listened to, and the tags that each event type purges."""
+
+    channels: tuple[str, ...] = ("cacheproxy:events",)
+    patterns: tuple[str, ...] = ()
+    on: tuple[tuple[str, tuple[Template, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A whole policy file. ``digest`` names its content. Routes with their matches are in ``policy.router.Router``."""
+
+    upstream: UpstreamRules
+    trusted_proxies: tuple[Network, ...] = ()
+    session: SessionRules | None = None
+    tenant: TenantRules | None = None
+    routes: tuple[Route, ...] = ()
+    fallback: Route
+    """For requests that no route matches: forwarded, nothing cached."""
+    events: EventRules = field(default_factory=EventRules)
+    warm: tuple[str, ...] = ()
+    digest: str = ""

@@ -1,0 +1,80 @@
+"""What the other rooms may ask of Redis. They import this, never ``redis``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Arg = str | bytes | int | float
+Command = tuple[Arg, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The moment, on the event loop's clock, at which one request stops waiting for shared state."""
+
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script, run by its SHA and loaded again where the server forgot it."""
+
+    name: str
+    source: str
+    sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a subscription, with the pattern that caught it if a pattern did."""
+
+    channel: str
+    payload: bytes
+    pattern: str | None = None
+
+
+class Link(Protocol):
+    """Redis in one role. Commands issued within one turn of the event loop travel in one pipeline.
+
+    Every method raises StateError where Redis did not answer within the budget (or the link's own limit if None),
+    and answers with bytes, ints, lists and dicts as RESP gives them, never decoded text.
+    """
+
+    async def call(self, *command: Arg, budget: Budget | None = None) -> Any:
+        """The reply to one command."""
+        ...
+
+    async def batch(self, commands: Sequence[Command], budget: Budget | None = None) -> list[Any]:
+        """The replies to ``commands``, sent together and in this order. StateError if any of them failed."""
+        ...
+
+    async def run(
+        self, script: Script, keys: Sequence[str], args: Sequence[Arg] = (), budget: Budget | None = None
+    ) -> Any:
+        """The reply of ``script``. Its keys share one hash slot."""
+        ...
+
+    @property
+    def up(self) -> bool:
+        """Whether the breaker is closed: the last calls were answered."""
+        ...
+
+
+class Subscription(Protocol):
+    """One dedicated subscriber connection. It does not reconnect by itself: the owner opens another."""
+
+    async def next(self, timeout_s: float) -> Message | None:
+        """The next message, or None after ``timeout_s`` without one. StateError if the connection is lost."""
+        ...
+
+    async def aclose(self) -> None:
+        """Drop the connection."""
+        ...
+
+
+class Subscriber(Protocol):
+    """Opens subscriptions."""
+
+    async def subscribe(self, channels: Sequence[str], patterns: Sequence[str] = ()) -> Subscription:
+        """A subscription that the server has confirmed. StateError otherwise."""
+        ...

@@ -1,0 +1,1 @@
+"""HTTP caching as pure functions: values in, values out. No I/O, no clock, no log, no await."""

@@ -1,0 +1,78 @@
+"""Header fields: ordered pairs of bytes, names lower-case, never a dict (RFC 9110 §5)."""
+
+from collections.abc import Collection, Iterable, Iterator
+
+Pair = tuple[bytes, bytes]
+
+
+class Fields:
+    """An immutable list of field lines in the order received. Names are lower-case."""
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, pairs: Iterable[Pair] = ()) -> None:
+        """Keep ``pairs`` as they are; names must be lower-case already (parsers do that, see ``of``)."""
+        self.pairs: tuple[Pair, ...] = tuple(pairs)
+
+    @classmethod
+    def of(cls, *pairs: tuple[str | bytes, str | bytes]) -> "Fields":
+        """Fields from text or bytes, names lower-cased: for tests and for fields of our own."""
+        return cls((_bytes(name).lower(), _bytes(value)) for name, value in pairs)
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value of ``name``, or None."""
+        for key, value in self.pairs:
+            if key == name:
+                return value
+        return None
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Every value of ``name``, in order."""
+        return [value for key, value in self.pairs if key == name]
+
+    def combined(self, name: bytes) -> bytes | None:
+        """All lines of ``name`` joined by ", " (RFC 9110 §5.3), or None if there is none."""
+        values = self.all(name)
+        if not values:
+            return None
+        return values[0] if len(values) == 1 else b", ".join(values)
+
+    def without(self, names: Collection[bytes]) -> "Fields":
+        """These fields less every line whose name is in ``names``."""
+        return Fields(pair for pair in self.pairs if pair[0] not in names)
+
+    def plus(self, *pairs: Pair) -> "Fields":
+        """These fields with ``pairs`` appended."""
+        return Fields((*self.pairs, *pairs))
+
+    def replaced(self, name: bytes, value: bytes) -> "Fields":
+        """These fields with exactly one line of ``name``, at the end."""
+        return Fields((*(pair for pair in self.pairs if pair[0] != name), (name, value)))
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a line of ``name`` is present."""
+        return any(key == name for key, _ in self.pairs)
+
+    def __iter__(self) -> Iterator[Pair]:
+        """The field lines in order."""
+        return iter(self.pairs)
+
+    def __len__(self) -> int:
+        """The number of field lines."""
+        return len(self.pairs)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal if the same lines in the same order."""
+        return isinstance(other, Fields) and self.pairs == other.pairs
+
+    def __hash__(self) -> int:
+        """Hash of the lines."""
+        return hash(self.pairs)
+
+    def __repr__(self) -> str:
+        """The lines, for a person."""
+        return f"Fields({list(self.pairs)!r})"
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode("latin-1") if isinstance(text, str) else text

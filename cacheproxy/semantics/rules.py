@@ -1,0 +1,40 @@
+"""What a route's policy says to the caching rules, already checked and compiled."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    """Who decides on storing: the origin (its silence filled by the policy), or the policy."""
+
+    HONOR = "honor"
+    OVERRIDE = "override"
+
+
+class ClientControl(StrEnum):
+    """Whether a client's own Cache-Control (and Pragma) is obeyed: a lever against the origin where it is."""
+
+    HONOR = "honor"
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheRules:
+    """How one route is cached. Times in seconds, sizes in bytes; None means that the policy is silent."""
+
+    mode: Mode = Mode.HONOR
+    ttl_s: float | None = None
+    ttl_by_status: tuple[tuple[int, float], ...] = ()
+    """Lifetimes for single status codes: they win over ``ttl_s``. Negative caching is a row here."""
+    stale_while_revalidate_s: float | None = None
+    """None: only what the origin's own Cache-Control grants."""
+    stale_if_error_s: float | None = None
+    max_body_bytes: int = 1 << 20
+    methods: frozenset[str] = frozenset({"GET", "HEAD"})
+    client_cache_control: ClientControl = ClientControl.IGNORE
+    allow_authorization: bool = False
+    """Whether a request with Authorization may be answered from (and stored in) the shared cache without the
+    origin's leave (RFC 9111 §3.5). True where the key carries the identity."""
+    keep_stale_s: float = 60.0
+    """How long a response with a validator is kept beyond its use, so that it can be revalidated."""
+    max_variants: int = 32

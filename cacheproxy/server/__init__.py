@@ -1,0 +1,1 @@
+"""The edge: connections from clients."""

@@ -1,0 +1,1 @@
+"""From the session cookie to an identity."""

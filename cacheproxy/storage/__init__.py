@@ -1,0 +1,1 @@
+"""Stored responses: the entry, its coding, and where it is kept."""
