@@ -71,7 +71,7 @@ class Recorder(Protocol):
         ...
 
     def lag(self, seconds: float) -> None:
-        """A purge was applied ``seconds`` after it was made."""
+        """One purge applied here ``seconds`` after it was made."""
         ...
 
 
