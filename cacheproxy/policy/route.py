@@ -52,6 +52,46 @@ class WithoutRedis(StrEnum):
     LOCAL = "local"
 
 
+class LimitMode(StrEnum):
+    """Whether a limit refuses, or only says in the metrics what it would have refused."""
+
+    ENFORCE = "enforce"
+    SHADOW = "shadow"
+
+
+class OnLimit(StrEnum):
+    """What becomes of a request over its limit."""
+
+    REJECT = "reject"
+    STALE_ELSE_REJECT = "stale_else_reject"
+    DELAY = "delay"
+
+
+class Precision(StrEnum):
+    """Whether each request is counted in Redis, or permits are taken from there in small batches."""
+
+    EXACT = "exact"
+    LEASED = "leased"
+
+
+class LimitHeaders(StrEnum):
+    """Which rate limit fields responses carry: RateLimit and RateLimit-Policy, X-RateLimit-*, both or none."""
+
+    STANDARD = "standard"
+    LEGACY = "legacy"
+    BOTH = "both"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exemption:
+    """Who a limit does not apply to: clients in ``networks``, and requests with ``secret`` in the field ``header``."""
+
+    networks: tuple[Network, ...] = ()
+    header: bytes = b""
+    secret: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitRule:
     """``limit`` requests per ``period_s``, for each value of ``by``."""
@@ -66,6 +106,21 @@ class LimitRule:
     algorithm: Algorithm = Algorithm.SLIDING_WINDOW
     count: Count = Count.ALL
     without_redis: WithoutRedis = WithoutRedis.ALLOW
+    mode: LimitMode = LimitMode.ENFORCE
+    on_limit: OnLimit = OnLimit.REJECT
+    max_delay_s: float = 1.0
+    """How long DELAY may hold a request back; one that would wait longer is rejected."""
+    cost: int = 1
+    """What one request counts; more than the burst takes all of it."""
+    exempt: Exemption | None = None
+    precision: Precision = Precision.EXACT
+
+
+class SessionScheme(StrEnum):
+    """What the cookie holds: the id itself, or the id signed by itsdangerous' TimestampSigner, as Starlette signs."""
+
+    PLAIN = "plain"
+    SIGNED = "signed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +133,19 @@ class SessionRules:
     sliding: bool = True
     identity: tuple[tuple[bytes, str], ...] = ()
     """Request field set for the upstream (lower-case), and the session field it carries."""
+    namespace: tuple[bytes, ...] = ()
+    """Prefixes of field names (lower-case) that clients may never send, beside those in ``identity``."""
+    user_field: str = "user_id"
+    """The session field that names the user: ``user:{...}`` purges the session from memory."""
+    memory_s: float = 1.0
+    """How long a session may be answered from memory while the bus is alive; 0 for never."""
+    scheme: SessionScheme = SessionScheme.PLAIN
+    secret: str = ""
+    """Key of SIGNED ids."""
+    signed_max_age_s: float | None = 14 * 86400.0
+    """Age beyond which a SIGNED id is refused (Starlette's default); None for never."""
+    seal_secret: str = ""
+    """Key of the HMAC over the identity fields; empty for none."""
 
 
 class TenantSource(StrEnum):
@@ -95,6 +163,8 @@ class TenantRules:
     source: TenantSource
     name: str = ""
     enforce: bool = False
+    status: int = 400
+    """The answer to a request without a tenant where ``enforce`` is set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
