@@ -1,0 +1,47 @@
+"""What the engine answers with, before the edge puts it on the wire."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Protocol
+
+from cacheproxy.semantics.fields import Fields, Pair
+
+
+class ReplyStream(Protocol):
+    """A body that is sent on as it arrives. It is read to its end or closed."""
+
+    @property
+    def length(self) -> int | None:
+        """Bytes, or None where only the end tells."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The chunks. An error in between means that the client must see the body cut off, not ended."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of it. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response: its fields carry no framing (the edge adds it), but for a HEAD's or 304's own Content-Length."""
+
+    status: int
+    fields: Fields
+    body: bytes | ReplyStream = b""
+
+    def with_fields(self, fields: Fields) -> "Reply":
+        """This reply with other fields."""
+        return Reply(self.status, fields, self.body)
+
+
+def problem(status: int, reason: str, detail: str, *extra: Pair) -> Reply:
+    """A problem+json reply (RFC 9457); ``reason`` is a stable code. Never to be cached by anybody."""
+    title = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Error"
+    content = {"type": "about:blank", "title": title, "status": status, "reason": reason, "detail": detail}
+    fields = Fields(((b"content-type", b"application/problem+json"), (b"cache-control", b"no-store"), *extra))
+    return Reply(status, fields, json.dumps(content).encode())

@@ -1,0 +1,193 @@
+"""A request body as it arrives: decoding its framing, and handing it on with back-pressure."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from cacheproxy.errors import ClientError
+
+HIGH_WATER_BYTES = 64 * 1024
+_MAX_LINE_BYTES = 1024
+_MAX_TRAILER_BYTES = 8 * 1024
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+_TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
+
+
+class Decoder(Protocol):
+    """Takes bytes off the wire until its message ends."""
+
+    done: bool
+
+    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
+        """The pieces of body in ``data``, and what is left over once ``done``. ClientError if it is malformed."""
+        ...
+
+
+class LengthDecoder:
+    """A body of a known length (RFC 9112 §6.2)."""
+
+    __slots__ = ("_left", "done")
+
+    def __init__(self, length: int) -> None:
+        """Expect ``length`` bytes."""
+        self._left = length
+        self.done = length == 0
+
+    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
+        """See ``Decoder.feed``."""
+        piece, rest = data[: self._left], data[self._left :]
+        self._left -= len(piece)
+        self.done = self._left == 0
+        return ([piece] if piece else []), rest
+
+
+class ChunkedDecoder:
+    """A chunked body (RFC 9112 §7.1). Extensions and trailer fields are checked and dropped."""
+
+    __slots__ = ("_buffer", "_left", "_trailer_bytes", "done")
+
+    def __init__(self) -> None:
+        """Expect a first chunk-size line."""
+        self._buffer = b""
+        self._left = -1
+        """Bytes left of the current chunk and its CRLF; -1 between chunks, -2 among the trailers."""
+        self._trailer_bytes = 0
+        self.done = False
+
+    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
+        """See ``Decoder.feed``."""
+        self._buffer += data
+        pieces: list[bytes] = []
+        while not self.done and self._step(pieces):
+            pass
+        if not self.done:
+            return pieces, b""
+        rest, self._buffer = self._buffer, b""
+        return pieces, rest
+
+    def _step(self, pieces: list[bytes]) -> bool:
+        """Take one line or piece off the buffer; False where more bytes are needed."""
+        if self._left >= 0:
+            return self._take_data(pieces)
+        line = self._take_line()
+        if line is None:
+            return False
+        if self._left == -2:
+            self._trailer(line)
+        else:
+            self._chunk_size(line)
+        return True
+
+    def _take_data(self, pieces: list[bytes]) -> bool:
+        if self._left > 2:
+            piece = self._buffer[: self._left - 2]
+            if not piece:
+                return False
+            pieces.append(piece)
+            self._buffer = self._buffer[len(piece) :]
+            self._left -= len(piece)
+            return True
+        if len(self._buffer) < 2:
+            return False
+        if not self._buffer.startswith(b"\r\n"):
+            raise ClientError(400, "chunk", "a chunk does not end where its size says")
+        self._buffer = self._buffer[2:]
+        self._left = -1
+        return True
+
+    def _take_line(self) -> bytes | None:
+        end = self._buffer.find(b"\r\n")
+        if end > _MAX_LINE_BYTES or (end < 0 and len(self._buffer) > _MAX_LINE_BYTES):
+            raise ClientError(400, "chunk", f"a line over {_MAX_LINE_BYTES} bytes in a chunked body")
+        if end < 0:
+            return None
+        line, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
+        return line
+
+    def _chunk_size(self, line: bytes) -> None:
+        match = _CHUNK_LINE.fullmatch(line)
+        if match is None:
+            raise ClientError(400, "chunk", "a malformed chunk size")
+        size = int(match[1], 16)
+        self._left = size + 2 if size else -2
+
+    def _trailer(self, line: bytes) -> None:
+        if not line:
+            self.done = True
+            return
+        self._trailer_bytes += len(line)
+        if self._trailer_bytes > _MAX_TRAILER_BYTES or not _TRAILER_LINE.fullmatch(line):
+            raise ClientError(400, "trailer", "a malformed or too large trailer section")
+
+
+class ClientGoneError(ClientError):
+    """The client left, or went wrong, before its body was complete."""
+
+    def __init__(self, reason: str = "client-gone", status: int = 400) -> None:
+        """``reason`` says how."""
+        super().__init__(status, reason, "the request body was not received in full")
+
+
+class BodyStream:
+    """A request body between the connection that receives it and the one reader that sends it on."""
+
+    __slots__ = ("_asked", "_chunks", "_ended", "_error", "_on_first_read", "_pause", "_size", "_wake", "length")
+
+    def __init__(self, length: int | None, pause: Callable[[bool], None], on_first_read: Callable[[], None]) -> None:
+        """``pause`` stops and resumes reading from the client; ``on_first_read`` answers its Expect."""
+        self.length = length
+        self._pause = pause
+        self._on_first_read = on_first_read
+        self._asked = False
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._ended = False
+        self._error: ClientError | None = None
+        self._wake: asyncio.Future[None] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of it was received."""
+        return self._ended
+
+    def feed(self, chunks: list[bytes]) -> None:
+        """Take what arrived; past the high-water mark the client is made to wait."""
+        self._chunks += chunks
+        self._size += sum(map(len, chunks))
+        if self._size > HIGH_WATER_BYTES:
+            self._pause(True)  # noqa: FBT003 - a switch
+        self._notify()
+
+    def end(self) -> None:
+        """All of it is here."""
+        self._ended = True
+        self._notify()
+
+    def fail(self, error: ClientError) -> None:
+        """No more will come; the reader gets ``error`` after what is here."""
+        self._error = error
+        self._notify()
+
+    def _notify(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The chunks as they arrive. ClientError if the body ends before it is complete."""
+        if not self._asked:
+            self._asked = True
+            self._on_first_read()
+        while True:
+            if self._chunks:
+                taken = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+                self._chunks, self._size = [], 0
+                self._pause(False)  # noqa: FBT003 - a switch
+                yield taken
+            elif self._error is not None:
+                raise self._error
+            elif self._ended:
+                return
+            else:
+                self._wake = asyncio.get_running_loop().create_future()
+                await self._wake

@@ -1,0 +1,99 @@
+"""One request and its response on a connection."""
+
+import asyncio
+from contextlib import aclosing
+
+import structlog
+
+from cacheproxy.engine.reply import Reply, ReplyStream, problem
+from cacheproxy.errors import CacheproxyError
+from cacheproxy.semantics.head import RequestHead, ResponseHead
+from cacheproxy.server.body import BodyStream
+from cacheproxy.server.edge import Edge
+from cacheproxy.server.head import Framing
+from cacheproxy.server.outlet import Outlet
+from cacheproxy.server.wire import render_head, render_interim
+
+log = structlog.get_logger()
+
+
+class Cycle:
+    """Carries one request to the engine and its reply to the client."""
+
+    __slots__ = ("_edge", "_framing", "_outlet", "_peer", "_request", "body", "keep_alive", "responding")
+
+    def __init__(
+        self, edge: Edge, outlet: Outlet, peer: str, request: RequestHead, framing: Framing, body: BodyStream | None
+    ) -> None:
+        """``peer`` is the address of the other end, empty for a unix socket."""
+        self._edge = edge
+        self._outlet = outlet
+        self._peer = peer
+        self._request = request
+        self._framing = framing
+        self.body = body
+        self.keep_alive = framing.keep_alive
+        self.responding = False
+
+    async def run(self) -> bool:
+        """Answer; whether the connection may be used again."""
+        try:
+            reply = await self._edge.handle(self._request, self.body, self._peer, self._interim)
+        except Exception:
+            log.exception("request failed", target=self._request.target.decode("latin-1"))
+            reply = problem(500, "internal-error", "a fault of the proxy; its log has the details")
+        return await self._send(reply)
+
+    def continue_(self) -> None:
+        """Tell a client that expects it to go on and send its body (RFC 9110 §10.1.1)."""
+        if self._framing.expects_continue and not self.responding:
+            self._outlet.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _interim(self, head: ResponseHead) -> None:
+        if self._request.http_version == "1.1" and not self.responding:
+            self._outlet.write(render_interim(head))
+
+    async def _send(self, reply: Reply) -> bool:
+        self.responding = True
+        unread = self.body is not None and not self.body.ended
+        head_only = self._request.method == "HEAD"
+        head, chunked, close = render_head(
+            reply,
+            head_only=head_only,
+            date=self._outlet.date(),
+            close=not self.keep_alive or unread or self._edge.draining,
+            version=self._request.http_version,
+        )
+        if isinstance(reply.body, bytes):
+            self._outlet.write(head if head_only or reply.status in {204, 304} else head + reply.body)
+            return not close
+        if head_only or reply.status in {204, 304}:
+            await reply.body.aclose()
+            self._outlet.write(head)
+            return not close
+        return await self._stream(head, reply.body, chunked=chunked) and not close
+
+    async def _stream(self, head: bytes, body: ReplyStream, *, chunked: bool) -> bool:
+        """Send ``body`` as it comes; a body that breaks off breaks the connection off, so that nobody keeps half."""
+        left = body.length
+        self._outlet.write(head)
+        try:
+            async with aclosing(body):
+                async for chunk in body:
+                    if left is not None:
+                        left -= len(chunk)
+                    self._outlet.write(b"%x\r\n%s\r\n" % (len(chunk), chunk) if chunked else chunk)
+                    await self._outlet.drained()
+        except CacheproxyError as error:
+            log.warning("response cut off", target=self._request.target.decode("latin-1"), reason=str(error))
+            self._outlet.abort()
+            return False
+        except asyncio.CancelledError:
+            self._outlet.abort()
+            raise
+        if left:
+            self._outlet.abort()
+            return False
+        if chunked:
+            self._outlet.write(b"0\r\n\r\n")
+        return True

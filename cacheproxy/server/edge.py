@@ -1,0 +1,40 @@
+"""What a connection needs from the rest of the program, and the limits it holds its client to."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from cacheproxy.engine.reply import Reply
+from cacheproxy.semantics.head import RequestHead, ResponseHead
+from cacheproxy.server.body import BodyStream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeLimits:
+    """How long and how much a client may make us wait. Seconds and bytes."""
+
+    head_s: float = 10.0
+    """From the first byte of a head to its last."""
+    body_s: float = 60.0
+    """Between two reads of a body."""
+    keepalive_s: float = 75.0
+    """Idle between requests: longer than a balancer's, so that the balancer closes first."""
+    write_s: float = 60.0
+    """Without a byte taken by a slow reader."""
+    linger_s: float = 2.0
+    """Reading on after a refusal, so that the client sees the answer rather than a reset."""
+    linger_bytes: int = 1 << 20
+    max_connections: int = 16_384
+
+
+OnInterim = Callable[[ResponseHead], None]
+Handle = Callable[[RequestHead, BodyStream | None, str, OnInterim], Awaitable[Reply]]
+"""The engine: a request, its body if it has one, the peer's address, and where interim responses go."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Edge:
+    """Shared by all connections of one listener."""
+
+    handle: Handle
+    limits: EdgeLimits = field(default_factory=EdgeLimits)
+    draining: bool = False

@@ -1,0 +1,144 @@
+"""A request head from bytes: strict, so that no two readers can understand it differently (RFC 9112).
+
+Two parsers must agree: the grammar below admits only what RFC 9112 §2 to §5 lets a sender generate, and llhttp (by
+``httptools``) reads what the grammar admitted. What is looser is refused, never repaired.
+"""
+
+import re
+from dataclasses import dataclass
+
+import httptools
+
+from cacheproxy.errors import ClientError
+from cacheproxy.semantics.fields import Fields, Pair
+from cacheproxy.semantics.head import RequestHead
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_TARGET_BYTES = 16 * 1024
+MAX_FIELDS = 256
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_VALUE = rb"[\t\x20-\x7e\x80-\xff]*"
+_HEAD = re.compile(
+    rb"(?P<method>" + _TOKEN + rb") (?P<target>[\x21-\x7e]+) HTTP/(?P<version>[0-9]\.[0-9])\r\n"
+    rb"(?:" + _TOKEN + rb":" + _VALUE + rb"\r\n)*\r\n"
+)
+_AUTHORITY = re.compile(rb"(?:[A-Za-z0-9\-._~]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_ABSOLUTE = re.compile(rb"(?i:https?)://(?P<authority>[^/?]*)(?P<target>.*)")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_REFUSED_METHODS = frozenset({"CONNECT", "TRACE", "PRI"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framing:
+    """How the rest of the message is delimited. ``length`` is None where the body is chunked."""
+
+    length: int | None
+    keep_alive: bool
+    expects_continue: bool
+    upgrades: bool
+    """Whether the client asks for a WebSocket."""
+
+
+class _Collector:
+    """The field lines that llhttp read, in order."""
+
+    __slots__ = ("pairs",)
+
+    def __init__(self) -> None:
+        self.pairs: list[Pair] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.pairs.append((name.lower(), value.strip(b" \t")))
+
+
+def parse_head(raw: bytes, scheme: str = "http") -> tuple[RequestHead, Framing]:
+    """The request head in ``raw`` (through its empty line) and its framing; ClientError with the status it earns."""
+    grammar = _HEAD.fullmatch(raw)
+    if grammar is None:
+        raise ClientError(400, "malformed-head", "the request head is not HTTP/1.1")
+    version = grammar["version"].decode()
+    if version not in {"1.0", "1.1"}:
+        raise ClientError(505, "http-version", "only HTTP/1.0 and HTTP/1.1 are spoken here")
+    if len(grammar["target"]) > MAX_TARGET_BYTES:
+        raise ClientError(414, "target-too-long", f"the request target is over {MAX_TARGET_BYTES} bytes")
+    method = grammar["method"].decode()
+    if method in _REFUSED_METHODS:
+        raise ClientError(405, "method-refused", f"{method} is not forwarded")
+    fields = Fields(_llhttp(raw, method))
+    if len(fields) > MAX_FIELDS:
+        raise ClientError(431, "too-many-fields", f"more than {MAX_FIELDS} header fields")
+    target, authority = _target_and_authority(method, grammar["target"], fields, version)
+    request = RequestHead(
+        method=method, target=target, fields=fields, authority=authority, scheme=scheme, http_version=version
+    )
+    return request, _framing(request)
+
+
+def _llhttp(raw: bytes, method: str) -> list[Pair]:
+    collector = _Collector()
+    try:
+        httptools.HttpRequestParser(collector).feed_data(raw)
+    except httptools.HttpParserInvalidMethodError as error:
+        raise ClientError(501, "method-unknown", f"{method} is not a method known here") from error
+    except httptools.HttpParserInvalidURLError as error:
+        raise ClientError(400, "target-form", str(error)) from error
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserError as error:
+        raise ClientError(400, "malformed-head", str(error)) from error
+    return collector.pairs
+
+
+def _target_and_authority(method: str, target: bytes, fields: Fields, version: str) -> tuple[bytes, bytes]:
+    """Origin-form target and authority (RFC 9112 §3.2): an absolute form's authority replaces Host."""
+    hosts = fields.all(b"host")
+    if len(hosts) > 1 or (not hosts and version == "1.1"):
+        raise ClientError(400, "host", "exactly one Host field is required (RFC 9112 §3.2)")
+    authority = hosts[0] if hosts else b""
+    if hosts and not _AUTHORITY.fullmatch(authority):
+        raise ClientError(400, "host", "the Host field is not a host and port")
+    if target == b"*" and method == "OPTIONS":
+        return target, authority.lower()
+    if not target.startswith(b"/"):
+        absolute = _ABSOLUTE.fullmatch(target)
+        if absolute is None or not _AUTHORITY.fullmatch(absolute["authority"]):
+            raise ClientError(400, "target-form", "the request target is neither a path nor an http URL")
+        authority, target = absolute["authority"], absolute["target"]
+        if not target.startswith(b"/"):
+            target = b"/" + target
+    if b"#" in target:
+        raise ClientError(400, "target-form", "a request target has no fragment")
+    return target, authority.lower()
+
+
+def _framing(request: RequestHead) -> Framing:
+    fields = request.fields
+    expect = fields.combined(b"expect")
+    if expect is not None and expect.lower() != b"100-continue":
+        raise ClientError(417, "expectation", "only 100-continue may be expected")
+    options = {option.strip(b" \t") for option in (fields.combined(b"connection") or b"").lower().split(b",")}
+    modern = request.http_version == "1.1"
+    return Framing(
+        length=_length(request),
+        keep_alive=b"close" not in options and (modern or b"keep-alive" in options),
+        expects_continue=expect is not None and modern,
+        upgrades=modern
+        and request.method == "GET"
+        and b"upgrade" in options
+        and (fields.combined(b"upgrade") or b"").lower() == b"websocket",
+    )
+
+
+def _length(request: RequestHead) -> int | None:
+    """The body's length in bytes, 0 for none, None for chunked (RFC 9112 §6.3, the strict reading)."""
+    codings, lengths = request.fields.all(b"transfer-encoding"), request.fields.all(b"content-length")
+    if codings:
+        if lengths:
+            raise ClientError(400, "framing", "Transfer-Encoding and Content-Length together")
+        if len(codings) > 1 or codings[0].lower() != b"chunked" or request.http_version == "1.0":
+            raise ClientError(400, "framing", "the only transfer coding taken is chunked, once, in HTTP/1.1")
+        return None
+    if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
+        raise ClientError(400, "framing", "Content-Length is one decimal number")
+    return int(lengths[0]) if lengths else 0

@@ -1,0 +1,290 @@
+"""A client's connection: heads in, replies out, one request at a time, every wait bounded.
+
+uvicorn runs the listener and makes one of these per connection (``docs/decisions/0002``).
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from cacheproxy.clock import Clock
+from cacheproxy.engine.reply import problem
+from cacheproxy.errors import ClientError
+from cacheproxy.semantics.head import RequestHead
+from cacheproxy.server.body import BodyStream, ChunkedDecoder, ClientGoneError, Decoder, LengthDecoder
+from cacheproxy.server.cycle import Cycle
+from cacheproxy.server.edge import Edge
+from cacheproxy.server.head import MAX_HEAD_BYTES, Framing, parse_head
+from cacheproxy.server.outlet import Outlet
+from cacheproxy.server.wire import render_head
+
+
+class EdgeProtocol(asyncio.Protocol):
+    """One connection. Its deadline is one lazy timer: moving it costs an assignment."""
+
+    def __init__(
+        self,
+        edge: Edge,
+        clock: Clock,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],  # noqa: ARG002 - uvicorn passes it
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """``edge`` and ``clock`` are bound beforehand; the rest is uvicorn's."""
+        self._edge = edge
+        self._clock = clock
+        self._config = config
+        self._server_state = server_state
+        self._loop = _loop or asyncio.get_event_loop()
+        self._transport: asyncio.Transport
+        self._outlet: Outlet
+        self._peer = ""
+        self._scheme = "http"
+        self._buffer = b""
+        self._decoder: Decoder | None = None
+        self._cycle: Cycle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._lingering = -1
+        """Bytes still read and dropped after a refusal; -1 while not lingering."""
+        self._awaiting_head = False
+        self._paused = False
+        self._half_closed = False
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._outlet = Outlet(transport, self._clock, self._edge.limits.write_s)
+        peer = transport.get_extra_info("peername")
+        self._peer = peer[0] if isinstance(peer, tuple) else ""
+        self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
+        if len(self._server_state.connections) >= self._edge.limits.max_connections:
+            transport.abort()
+            return
+        self._server_state.connections.add(self)  # type: ignore[arg-type]
+        self._wait_until(self._edge.limits.keepalive_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """The client is gone: whatever ran for it alone is cancelled."""
+        self._server_state.connections.discard(self)  # type: ignore[arg-type]
+        self._buffer = b""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._fail_body(ClientGoneError())
+        if self._task is not None:
+            self._task.cancel()
+        self._outlet.resume()
+
+    def eof_received(self) -> bool:
+        """The client will send no more; it may still be waiting for its answer."""
+        self._half_closed = True
+        self._fail_body(ClientGoneError())
+        return self._cycle is not None
+
+    def pause_writing(self) -> None:
+        """The client does not keep up with what is sent."""
+        self._outlet.pause()
+
+    def resume_writing(self) -> None:
+        """The client took enough."""
+        self._outlet.resume()
+
+    def shutdown(self) -> None:
+        """The server stops: finish the current request, then close."""
+        if self._cycle is None:
+            self._transport.close()
+        else:
+            self._cycle.keep_alive = False
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._lingering >= 0:
+            self._linger(data)
+            return
+        self._buffer = self._buffer + data if self._buffer else data
+        try:
+            self._advance()
+        except ClientError as error:
+            self._refuse(error)
+
+    def _advance(self) -> None:
+        """Read on until more bytes, or the current response, are needed."""
+        while self._buffer:
+            if self._decoder is not None:
+                self._take_body(self._decoder)
+            elif self._cycle is not None:
+                self._pause_reading(paused=len(self._buffer) > MAX_HEAD_BYTES)
+                return
+            elif not self._take_head():
+                return
+
+    def _take_head(self) -> bool:
+        """Start on the head at the buffer's front; False if it is not complete yet."""
+        if self._buffer.startswith(b"\r\n"):
+            self._buffer = self._buffer[2:]
+        end = self._buffer.find(b"\r\n\r\n") + 4
+        if end > MAX_HEAD_BYTES or (end == 3 and len(self._buffer) > MAX_HEAD_BYTES):
+            raise ClientError(431, "head-too-large", f"the request head is over {MAX_HEAD_BYTES} bytes")
+        if end == 3:
+            _refuse_early(self._buffer)
+            self._await_head()
+            return False
+        raw, self._buffer = self._buffer[:end], self._buffer[end:]
+        request, framing = parse_head(raw, self._scheme)
+        if framing.upgrades:
+            self._hand_over_websocket(raw)
+            return False
+        self._start(request, framing)
+        return True
+
+    def _await_head(self) -> None:
+        """From its first byte a head has one time limit, however slowly it drips in."""
+        if not self._awaiting_head:
+            self._awaiting_head = True
+            self._wait_until(self._edge.limits.head_s)
+
+    def _start(self, request: RequestHead, framing: Framing) -> None:
+        self._awaiting_head = False
+        body = None
+        if framing.length != 0:
+            self._decoder = ChunkedDecoder() if framing.length is None else LengthDecoder(framing.length)
+            body = BodyStream(framing.length, lambda paused: self._pause_reading(paused=paused), self._continue)
+            self._wait_until(self._edge.limits.body_s)
+        else:
+            self._deadline = 0.0
+        self._cycle = Cycle(self._edge, self._outlet, self._peer, request, framing, body)
+        self._task = self._loop.create_task(self._run(self._cycle))
+        self._server_state.tasks.add(self._task)
+        self._task.add_done_callback(self._server_state.tasks.discard)
+
+    async def _run(self, cycle: Cycle) -> None:
+        again = await cycle.run()
+        self._task = None
+        self._cycle = None
+        self._server_state.total_requests += 1
+        if self._transport.is_closing():
+            return
+        if not again or not cycle.keep_alive or self._half_closed:
+            self._close()
+            return
+        self._wait_until(self._edge.limits.keepalive_s)
+        self._pause_reading(paused=False)
+        try:
+            self._advance()
+        except ClientError as error:
+            self._refuse(error)
+
+    def _continue(self) -> None:
+        if self._cycle is not None:
+            self._cycle.continue_()
+
+    def _take_body(self, decoder: Decoder) -> None:
+        assert self._cycle is not None
+        assert self._cycle.body is not None
+        self._wait_until(self._edge.limits.body_s)
+        pieces, self._buffer = decoder.feed(self._buffer)
+        if pieces:
+            self._cycle.body.feed(pieces)
+        if decoder.done:
+            self._decoder = None
+            self._deadline = 0.0
+            self._cycle.body.end()
+
+    def _fail_body(self, error: ClientError) -> None:
+        if self._decoder is not None and self._cycle is not None and self._cycle.body is not None:
+            self._decoder = None
+            self._cycle.keep_alive = False
+            self._cycle.body.fail(error)
+
+    def _refuse(self, error: ClientError) -> None:
+        """Answer ``error`` and close. If a request is under way, its body ends with the error instead."""
+        if self._cycle is not None:
+            self._buffer = b""
+            self._fail_body(error)
+            self._cycle.keep_alive = False
+            return
+        reply = problem(error.status, error.reason, error.detail)
+        head, _, _ = render_head(reply, head_only=False, date=self._outlet.date(), close=True)
+        assert isinstance(reply.body, bytes)
+        self._outlet.write(head + reply.body)
+        self._close()
+
+    def _close(self) -> None:
+        """Close so that the client still reads what was sent: unread input would turn the close into a reset."""
+        if self._half_closed or not self._transport.can_write_eof() or self._transport.is_closing():
+            self._transport.close()
+            return
+        self._lingering = self._edge.limits.linger_bytes
+        self._decoder = None
+        self._buffer = b""
+        self._pause_reading(paused=False)
+        self._transport.write_eof()
+        self._wait_until(self._edge.limits.linger_s)
+
+    def _linger(self, data: bytes) -> None:
+        self._lingering -= len(data)
+        if self._lingering < 0:
+            self._transport.abort()
+
+    def _hand_over_websocket(self, raw: bytes) -> None:
+        """Give the connection to uvicorn's WebSocket protocol, which reads the (checked) head again."""
+        self._server_state.connections.discard(self)  # type: ignore[arg-type]
+        if self._timer is not None:
+            self._timer.cancel()
+        make = self._config.ws_protocol_class
+        assert make is not None
+        protocol = make(config=self._config, server_state=self._server_state, app_state={})  # type: ignore[call-arg]
+        protocol.connection_made(self._transport)
+        self._transport.set_protocol(protocol)
+        protocol.data_received(raw + self._buffer)  # type: ignore[attr-defined]
+
+    def _pause_reading(self, *, paused: bool) -> None:
+        if paused == self._paused or self._transport.is_closing():
+            return
+        self._paused = paused
+        if paused:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _wait_until(self, seconds: float) -> None:
+        """Allow ``seconds`` from now for whatever comes next."""
+        now = self._loop.time()
+        self._deadline = now + seconds
+        if self._timer is None or self._timer.when() > self._deadline:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(self._deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if not self._deadline:
+            return
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._tick)
+            return
+        self._expire()
+
+    def _expire(self) -> None:
+        """The client took too long."""
+        if self._decoder is not None and self._paused:
+            self._wait_until(self._edge.limits.body_s)
+        elif self._decoder is not None:
+            self._fail_body(ClientGoneError("body-timeout", 408))
+        elif self._awaiting_head and self._lingering < 0:
+            self._refuse(ClientError(408, "head-timeout", "the request head did not arrive in time"))
+        else:
+            self._transport.close()
+
+
+def _refuse_early(buffer: bytes) -> None:
+    """Refuse a head that cannot become one, without waiting for its end."""
+    line = buffer[: buffer.find(b"\n") + 1]
+    if (line and not line.endswith(b"\r\n")) or buffer[:1] in b" \t\n\x16\x80":
+        raise ClientError(400, "malformed-head", "the request head is not HTTP/1.1")
