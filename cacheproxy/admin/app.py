@@ -1,0 +1,166 @@
+"""The admin port: health, metrics, purges and a dashboard. It is given what it needs and imports no adapter."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cacheproxy.admin import dashboard
+from cacheproxy.admin.access import Access, Denied
+from cacheproxy.admin.metrics import CONTENT_TYPE, Metrics
+from cacheproxy.admin.purge_request import PurgeRequest, parse_purge
+from cacheproxy.admin.stats import summary
+from cacheproxy.errors import ClientError, StateError
+from cacheproxy.invalidation.contract import Receipt
+
+MAX_BODY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether new requests should come here, and the state of each part by name (``redis: down`` is no reason not)."""
+
+    ready: bool
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminDeps:
+    """All that the admin port asks of the rest. ``purge`` raises ClientError or StateError.
+
+    ``stats`` is what the counters do not know (version, replicas, policy); ``routes`` one mapping for each route.
+    """
+
+    access: Access
+    metrics: Metrics
+    ready: Callable[[], Readiness]
+    purge: Callable[[PurgeRequest], Awaitable[Receipt]]
+    stats: Callable[[], Mapping[str, object]]
+    routes: Callable[[], Sequence[Mapping[str, object]]]
+
+
+def admin_app(deps: AdminDeps) -> ASGIApp:
+    """The ASGI application of the admin port."""
+    api = _Api(deps)
+    return Starlette(
+        routes=[
+            Route("/", api.page),
+            Route("/livez", api.livez),
+            Route("/readyz", api.readyz),
+            Route("/healthz", api.readyz),
+            Route("/metrics", api.metrics),
+            Route("/api/v1/purge", api.purge, methods=["POST"]),
+            Route("/api/v1/stats", api.stats),
+            Route("/api/v1/routes", api.routes),
+        ],
+        middleware=[Middleware(_Guard, access=deps.access)],
+        exception_handlers={
+            HTTPException: _on_http_exception,
+            ClientError: _on_client_error,
+            StateError: _on_state_error,
+            Exception: _on_bug,
+        },
+    )
+
+
+class _Api:
+    def __init__(self, deps: AdminDeps) -> None:
+        self._deps = deps
+
+    async def page(self, _request: Request) -> Response:
+        return Response(dashboard.PAGE, media_type="text/html", headers=dashboard.HEADERS)
+
+    async def livez(self, _request: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(self, _request: Request) -> Response:
+        readiness = self._deps.ready()
+        status = "ready" if readiness.ready else "not ready"
+        return JSONResponse({"status": status, "parts": dict(readiness.parts)}, 200 if readiness.ready else 503)
+
+    async def metrics(self, _request: Request) -> Response:
+        return Response(self._deps.metrics.render(), headers={"content-type": CONTENT_TYPE})
+
+    async def purge(self, request: Request) -> Response:
+        receipt = await self._deps.purge(parse_purge(await _body(request)))
+        return JSONResponse(asdict(receipt))
+
+    async def stats(self, _request: Request) -> Response:
+        return JSONResponse({**summary(self._deps.metrics), **self._deps.stats()})
+
+    async def routes(self, _request: Request) -> Response:
+        return JSONResponse({"routes": [dict(route) for route in self._deps.routes()]})
+
+
+class _Guard:
+    """Refuses what ``Access`` refuses, before anything is read, and lets nobody keep an answer."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        denied = self._access.check(request.method, request.url.path, request.headers)
+        answer = self._app if denied is None else _denial(denied)
+        await answer(scope, receive, _never_stored(send))
+
+
+def _never_stored(send: Send) -> Send:
+    async def send_no_store(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update({"cache-control": "no-store", "x-content-type-options": "nosniff"})
+        await send(message)
+
+    return send_no_store
+
+
+async def _body(request: Request) -> bytes:
+    """The request's body. ClientError(413) once it is over ``MAX_BODY_BYTES``."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise ClientError(413, "body-too-large", f"the body is over {MAX_BODY_BYTES} bytes")
+    return bytes(body)
+
+
+def _problem(status: int, reason: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """A problem document (RFC 9457), whose ``reason`` is for programs."""
+    problem = {"title": reason.replace("-", " "), "status": status, "reason": reason, "detail": detail}
+    return JSONResponse(problem, status, headers, media_type="application/problem+json")
+
+
+def _denial(denied: Denied) -> Response:
+    challenge = {"www-authenticate": 'Bearer realm="cacheproxy admin"'} if denied.status == 401 else None
+    return _problem(denied.status, denied.reason, denied.detail, challenge)
+
+
+async def _on_http_exception(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    reason = error.detail.lower().replace(" ", "-")
+    return _problem(error.status_code, reason, error.detail, error.headers)
+
+
+async def _on_client_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ClientError)
+    return _problem(error.status, error.reason, error.detail)
+
+
+async def _on_state_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, StateError)
+    return _problem(503, f"redis-{error.reason}", error.detail)
+
+
+async def _on_bug(_request: Request, _error: Exception) -> Response:
+    return _problem(500, "internal-error", "this is a fault of cacheproxy; its log has the traceback")

@@ -1,0 +1,59 @@
+"""An admin port without the rest: what it was asked is kept, what it is told is fixed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from cacheproxy.admin.access import Access
+from cacheproxy.admin.app import AdminDeps, Readiness, admin_app
+from cacheproxy.admin.metrics import Metrics
+from cacheproxy.admin.purge_request import PurgeRequest
+from cacheproxy.invalidation.contract import Receipt
+
+
+@dataclass
+class Rest:
+    """Everything behind the admin port."""
+
+    metrics: Metrics = field(default_factory=lambda: Metrics(config_hash="cafe"))
+    readiness: Readiness = field(default_factory=lambda: Readiness(True, {"redis": "down"}))
+    purges: list[PurgeRequest] = field(default_factory=list)
+    fault: Exception | None = None
+
+    async def purge(self, request: PurgeRequest) -> Receipt:
+        """Keep the request, or fail as told."""
+        if self.fault:
+            raise self.fault
+        self.purges.append(request)
+        return Receipt(event_id="7-0", at_us=7, acknowledged=("a",), silent=("b",))
+
+    def deps(self, access: Access) -> AdminDeps:
+        """What the admin port is given."""
+        return AdminDeps(
+            access=access,
+            metrics=self.metrics,
+            ready=lambda: self.readiness,
+            purge=self.purge,
+            stats=lambda: {"version": "0.0.0"},
+            routes=lambda: [{"name": "article"}],
+        )
+
+
+@pytest.fixture
+def rest() -> Rest:
+    """A fresh rest of the sidecar."""
+    return Rest()
+
+
+@pytest.fixture
+def client(rest: Rest) -> Callable[..., httpx.AsyncClient]:
+    """Makes a client of an admin port listening on ``host`` with ``token``."""
+
+    def make(host: str = "127.0.0.1", token: str = "") -> httpx.AsyncClient:
+        app = admin_app(rest.deps(Access.for_listener(host, token)))
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url=f"http://{host}:9090")
+
+    return make
