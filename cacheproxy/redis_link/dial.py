@@ -1,0 +1,97 @@
+"""Opens connections: the socket, TLS, and the handshake, within one time limit."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from hiredis import ReplyError
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+
+from cacheproxy.errors import StateError
+from cacheproxy.redis_link.contract import Command
+from cacheproxy.redis_link.endpoint import Address, Endpoint, Kind
+from cacheproxy.redis_link.errors import Lost, redis_errors, state_error
+from cacheproxy.redis_link.wire import Due, Wire, pack
+
+CLIENT_NAME = "cacheproxy"
+
+
+Dial = Callable[[], Awaitable[Wire]]
+"""Opens a wire that is ready for commands; StateError if there is none to be had."""
+
+
+async def dial(endpoint: Endpoint, connect_s: float) -> Wire:
+    """A wire to ``endpoint`` (the master, where Sentinel knows it), within ``connect_s``. StateError otherwise."""
+    with redis_errors():
+        async with asyncio.timeout(connect_s):
+            if endpoint.kind is Kind.SENTINEL:
+                endpoint = endpoint.at(await _master(endpoint, connect_s))
+            wire = await _connect(endpoint)
+            try:
+                await _greet(wire, endpoint)
+            except BaseException:
+                wire.drop(StateError(Lost.LOST, "handshake failed"))
+                raise
+            return wire
+
+
+async def _connect(endpoint: Endpoint) -> Wire:
+    try:
+        return await _open(endpoint)
+    except ssl.SSLError as error:
+        raise StateError(Lost.ERROR, f"{endpoint}: {error}") from error
+    except OSError as error:
+        raise StateError(Lost.REFUSED, f"{endpoint}: {error}") from error
+
+
+async def _open(endpoint: Endpoint) -> Wire:
+    loop = asyncio.get_running_loop()
+    if endpoint.socket:
+        _, wire = await loop.create_unix_connection(lambda: Wire(loop), endpoint.socket)
+        return wire
+    host, port = endpoint.addresses[0]
+    _, wire = await loop.create_connection(lambda: Wire(loop), host, port, ssl=endpoint.tls)
+    return wire
+
+
+async def _greet(wire: Wire, endpoint: Endpoint) -> None:
+    auth: Command = ("AUTH", *endpoint.credentials) if endpoint.credentials else ()
+    commands: list[Command] = [("HELLO", 3, *auth, "SETNAME", CLIENT_NAME)]
+    if endpoint.db:
+        commands.append(("SELECT", endpoint.db))
+    hello, *_ = await ask(wire, commands)
+    if hello[b"role"] == b"replica":
+        raise StateError(Lost.READONLY, f"{endpoint} is a replica")
+
+
+async def ask(wire: Wire, commands: list[Command]) -> list[Any]:
+    """The replies to ``commands`` on ``wire``. StateError where one is an error; time is the caller's to limit."""
+    loop = asyncio.get_running_loop()
+    due = Due(loop.create_future(), loop.time(), float("inf"), len(commands))
+    wire.send(b"".join(map(pack, commands)), (due,))
+    replies: list[Any] = await due.future
+    for reply in replies:
+        if isinstance(reply, ReplyError):
+            raise state_error(reply)
+    return replies
+
+
+async def _master(endpoint: Endpoint, connect_s: float) -> Address:
+    share_s = connect_s / len(endpoint.addresses)
+    options = {
+        "socket_timeout": share_s,
+        "socket_connect_timeout": share_s,
+        "retry": Retry(NoBackoff(), 0),
+        "username": endpoint.sentinel_username,
+        "password": endpoint.sentinel_password,
+    }
+    sentinel = Sentinel(endpoint.addresses, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+    try:
+        host, port = await sentinel.discover_master(endpoint.service)
+    finally:
+        for client in sentinel.sentinels:
+            await client.aclose()
+    return str(host), int(port)

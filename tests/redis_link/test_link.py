@@ -1,0 +1,137 @@
+"""RedisLink against a real server: what is answered, what is batched, and that nobody disturbs anybody."""
+
+import asyncio
+
+import pytest
+
+from cacheproxy.errors import StateError
+from cacheproxy.redis_link.connect import Roles
+from cacheproxy.redis_link.contract import Budget
+from cacheproxy.redis_link.scripts import script
+
+
+async def test_call_gives_the_reply_as_bytes(roles: Roles) -> None:
+    """Replies are RESP3 values, never decoded text: bytes, ints, None, dicts."""
+    link = roles.cache
+    assert await link.call("SET", "k", b"\x00\xff") == b"OK"
+    assert await link.call("GET", "k") == b"\x00\xff"
+    assert await link.call("GET", "missing") is None
+    assert await link.call("HSET", "h", "f", 1) == 1
+    assert await link.call("HGETALL", "h") == {b"f": b"1"}
+
+
+async def test_commands_of_one_turn_travel_together(roles: Roles) -> None:
+    """A hundred concurrent callers cost the server one read, not a hundred (counted by the server)."""
+    link = roles.cache
+    await link.call("SET", "k", "v")
+    before = await _reads(roles)
+    assert await asyncio.gather(*(link.call("GET", "k") for _ in range(100))) == [b"v"] * 100
+    assert await _reads(roles) - before <= 3
+
+
+async def test_a_refused_command_fails_only_its_own_caller(roles: Roles) -> None:
+    """In a shared pipeline an error reply reaches the caller who earned it, and the link stays up."""
+    link = roles.cache
+    good, bad, also_good = await asyncio.gather(
+        link.call("SET", "s", "text"), link.call("NONSENSE"), link.call("ECHO", "x"), return_exceptions=True
+    )
+    assert (good, also_good) == (b"OK", b"x")
+    assert isinstance(bad, StateError)
+    assert bad.reason == "error"
+    assert link.up
+
+
+async def test_batch_gives_replies_in_order(roles: Roles) -> None:
+    """A batch answers with one reply a command, in the order asked."""
+    assert await roles.cache.batch([("SET", "a", 1), ("INCR", "a"), ("GET", "a")]) == [b"OK", 2, b"2"]
+    assert await roles.cache.batch([]) == []
+
+
+async def test_batch_fails_if_one_command_fails(roles: Roles) -> None:
+    """One failing command fails the batch, and the replies of the next caller are still their own."""
+    with pytest.raises(StateError, match="error"):
+        await roles.cache.batch([("SET", "a", "x"), ("INCR", "a")])
+    assert await roles.cache.call("GET", "a") == b"x"
+
+
+async def test_a_script_is_loaded_where_the_server_forgot_it(roles: Roles) -> None:
+    """EVALSHA after SCRIPT FLUSH (restart, failover) sends the source once and answers all the same."""
+    echo = script("echo", "return {KEYS[1], ARGV[1]}")
+    assert await roles.cache.run(echo, ["k"], ["v"]) == [b"k", b"v"]
+    await roles.cache.call("SCRIPT", "FLUSH")
+    assert await roles.cache.run(echo, ["k"], ["v"]) == [b"k", b"v"]
+
+
+async def test_a_failing_script_is_an_error(roles: Roles) -> None:
+    """A script that raises is a StateError("error"), with the server's own words."""
+    with pytest.raises(StateError, match="my mistake"):
+        await roles.cache.run(script("bad", "return redis.error_reply('ERR my mistake')"), ["k"])
+
+
+async def test_a_cancelled_caller_shifts_nobodys_reply(roles: Roles) -> None:
+    """Callers cancelled before and after sending leave; every other caller still gets the reply to its own command."""
+    link = roles.cache
+    await link.ping(2.0)
+    callers = [asyncio.create_task(link.call("ECHO", str(n))) for n in range(50)]
+    await asyncio.sleep(0)
+    for caller in callers[::3]:
+        caller.cancel()
+    await asyncio.sleep(0)
+    for caller in callers[1::3]:
+        caller.cancel()
+    await asyncio.wait(callers)
+    answered = {n: caller.result() for n, caller in enumerate(callers) if not caller.cancelled()}
+    assert answered == {n: str(n).encode() for n in answered}
+    assert set(range(2, 50, 3)) <= set(answered)
+    assert await link.call("ECHO", "after") == b"after"
+
+
+async def test_a_spent_budget_asks_nothing(roles: Roles) -> None:
+    """With its deadline past, a call is a time-out at once, and the server sees no command."""
+    link = roles.cache
+    before = await _commands(roles)
+    with pytest.raises(StateError, match="timeout"):
+        await link.call("SET", "never", 1, budget=Budget(asyncio.get_running_loop().time() - 1))
+    assert await _commands(roles) - before == 1
+    assert await link.call("EXISTS", "never") == 0
+
+
+async def test_a_crowd_opens_no_more_connections_than_allowed(roles: Roles) -> None:
+    """Ten thousand callers at once are all answered over the bounded number of connections."""
+    link = roles.cache
+    echoed = await asyncio.gather(*(link.call("ECHO", n) for n in range(10_000)))
+    assert echoed == [str(n).encode() for n in range(10_000)]
+    clients = await link.call("CLIENT", "LIST")
+    assert clients.count(b"name=cacheproxy") <= 4
+
+
+async def test_a_closed_link_refuses(roles: Roles) -> None:
+    """After aclose a call fails at once instead of connecting again."""
+    await roles.cache.call("PING")
+    await roles.aclose()
+    with pytest.raises(StateError):
+        await roles.cache.call("PING")
+
+
+async def test_closing_fails_those_who_wait(roles: Roles) -> None:
+    """Closing leaves nobody hanging: who waits gets a StateError."""
+    await roles.cache.ping(2.0)
+    waiting = asyncio.create_task(roles.cache.call("BLPOP", "nothing", 0))
+    await asyncio.sleep(0)
+    await roles.aclose()
+    with pytest.raises(StateError, match="closed"):
+        await waiting
+
+
+async def _reads(roles: Roles) -> int:
+    return await _stat(roles, b"total_reads_processed")
+
+
+async def _commands(roles: Roles) -> int:
+    return await _stat(roles, b"total_commands_processed")
+
+
+async def _stat(roles: Roles, name: bytes) -> int:
+    info = await roles.cache.call("INFO", "stats")
+    (line,) = (line for line in bytes(info).splitlines() if line.startswith(name))
+    return int(line.partition(b":")[2])
