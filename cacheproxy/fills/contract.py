@@ -24,6 +24,8 @@ class Taken:
     key: str
     token: str
     """The holder's."""
+    expires_in_s: float = 0.0
+    """After this the lease runs out by itself."""
 
 
 class Waited(Enum):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import Protocol
 
 from cacheproxy.redis_link.contract import Budget
@@ -68,13 +69,28 @@ class Mirror(Protocol):
         """Forget, or mark stale, what ``purge`` names. Idempotent; order does not matter."""
         ...
 
-    def trust(self, trusted: bool, *, epoch: str = "", base_us: int = 0) -> None:
-        """Answer from memory (link alive, tag clock in ``epoch``), or answer nothing until trusted again."""
+    def trust(self, trusted: bool, *, epoch: str = "", base_us: int = 0, until: float = inf) -> None:
+        """Answer from memory (link alive, tag clock in ``epoch``), or answer nothing until trusted again.
+
+        ``until`` is a moment of ``clock.monotonic``: from then on nothing is answered, whether or not anybody came to
+        say so. A process that was paused has no other way to know, on its first step, that it was deaf meanwhile.
+        """
         ...
 
     def clear(self) -> None:
         """Forget everything: a gap may have swallowed purges."""
         ...
+
+
+class OnGap(StrEnum):
+    """What is done where plain messages may have been published while no replica listened."""
+
+    CLEAR = "clear"
+    """Purge everything."""
+    SOFT = "soft"
+    """Purge everything softly."""
+    KEEP = "keep"
+    """Take the risk."""
 
 
 EventData = Mapping[str, object]

@@ -1,0 +1,20 @@
+-- KEYS: clock, stream, replicas. ARGV: epoch, time, bus, stream length, longest entry lifetime (us; 0: unknown here),
+-- mode, who waits for acknowledgements ('' for nobody), tags...
+-- Gives {epoch, time, subscribers that heard it, replicas' ids}.
+
+local bus, keep, lifetime, mode, waiter = ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local epoch, now = tick()
+local tags = {}
+for i = 8, #ARGV do
+  tags[#tags + 1] = ARGV[i]
+  mark(ARGV[i], mode, now)
+end
+if lifetime > 0 then
+  compact(now, lifetime, 16 + 2 * #tags)
+end
+local said = {kind = 'purge', mode = mode, tags = tags}
+if waiter == '' then
+  return {epoch, us(now), record(epoch, now, said, bus, keep), {}}
+end
+said.waiter = waiter
+return {epoch, us(now), record(epoch, now, said, bus, keep), redis.call('HKEYS', KEYS[3])}
