@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 
+from cacheproxy.policy.paths import MatchRule, PathPattern
 from cacheproxy.policy.templates import KeyTemplate, Template
 from cacheproxy.semantics.rules import CacheRules
 
@@ -34,7 +35,7 @@ class Algorithm(StrEnum):
     SLIDING_WINDOW = "sliding_window"
     SLIDING_LOG = "sliding_log"
     FIXED_WINDOW = "fixed_window"
-    TOKEN_BUCKET = "token_bucket"
+    TOKEN_BUCKET = "token_bucket"  # noqa: S105 (not a password)
 
 
 class Count(StrEnum):
@@ -103,7 +104,7 @@ class LimitRule:
     """What may come at once (GCRA, token bucket); 0 means ``limit``."""
     by: tuple[str, ...] = ("client_ip",)
     """Subjects: client_ip, path, route, tenant, header.NAME, query.NAME, param.NAME, session.FIELD, cookie.NAME."""
-    algorithm: Algorithm = Algorithm.SLIDING_WINDOW
+    algorithm: Algorithm = Algorithm.GCRA
     count: Count = Count.ALL
     without_redis: WithoutRedis = WithoutRedis.ALLOW
     mode: LimitMode = LimitMode.ENFORCE
@@ -194,6 +195,23 @@ class UpstreamRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueryRules:
+    """Which query parameters a key tells apart: all, or those in ``allow``, or all but those in ``ignore`` (globs)."""
+
+    allow: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BypassRules:
+    """Query parameters, request fields (lower-case) and cookies whose presence takes a request past the cache."""
+
+    query: tuple[str, ...] = ()
+    headers: tuple[bytes, ...] = ()
+    cookies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """What is done with the requests that match: all of it decided here, none of it looked up later."""
 
@@ -206,6 +224,19 @@ class Route:
     limits: tuple[LimitRule, ...] = ()
     purge: tuple[Template, ...] = ()
     refuse_body: bool = False
+    match: tuple[MatchRule, ...] = ()
+    path: PathPattern | None = None
+    """The one path that ``key`` speaks of; None without a key."""
+    version: str = "v1"
+    """Retires what was stored under another."""
+    suffix: KeyTemplate | None = None
+    """A variation of the operator's own, at the end of the key."""
+    key_host: bool = True
+    """Whether the request's host is part of the key."""
+    query: QueryRules = field(default_factory=QueryRules)
+    bypass: BypassRules = field(default_factory=BypassRules)
+    tenant_required: bool = False
+    """Without a tenant there is no cache (``tenant.enforce``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

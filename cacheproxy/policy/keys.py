@@ -1,0 +1,134 @@
+"""The cache key of a request, and the tags its response will carry.
+
+The layout is ``{prefix}:tenant-{tenant}:{resource}:{id...}:{version}[:{suffix}]``. A key is injective: two requests
+that an upstream could answer differently never share one, unless the policy says that they do. What the template leaves
+out is in the suffix, as ``~h`` host, ``~m`` method, ``~p`` path as spelled, ``~q`` rest of the query, ``~s`` session,
+``~u`` user, ``~x`` the policy's own. Escaped values never hold ``~`` or ``:``.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cacheproxy.policy.identity import Identity
+from cacheproxy.policy.lookup import cookies_of, lookup_of, user_id_of
+from cacheproxy.policy.paths import Param
+from cacheproxy.policy.query import SplitQuery, parameters, split_query
+from cacheproxy.policy.route import Route, Scope
+from cacheproxy.policy.tags import EVERYTHING, bounded, for_tenant, key_tag, path_tag, render_tags, route_tag
+from cacheproxy.policy.templates import digest, key_part
+from cacheproxy.semantics.head import RequestHead
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKey:
+    """Where a response is stored, and by which tags it can be purged."""
+
+    text: str
+    tags: tuple[str, ...] = ()
+
+
+class NoKeyReason(StrEnum):
+    """Why a request has no key, and so bypasses the cache."""
+
+    ASKED = "bypass-asked"
+    NO_SESSION = "no-session"
+    NO_USER = "no-user"
+    NO_TENANT = "no-tenant"
+    INCOMPLETE = "key-incomplete"
+    """The key names something that the request does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoKey:
+    """There is no key that would be safe to share."""
+
+    reason: NoKeyReason
+
+
+Params = Mapping[str, Param]
+
+
+def cache_key(
+    route: Route, request: RequestHead, params: Params, identity: Identity, *, prefix: str
+) -> CacheKey | NoKey:
+    """The key and tags of ``request`` under ``route``, or why it must bypass the cache."""
+    reason = _no_key(route, request, identity)
+    if reason is not None:
+        return NoKey(reason)
+    query = split_query(request.target, _query_names(route), route.query)
+    lookup = lookup_of(route, request, params, identity, query.values)
+    resource = _resource(route, request, lookup)
+    variation = "" if route.suffix is None else route.suffix.render(lookup)
+    if resource is None or variation is None:
+        return NoKey(NoKeyReason.INCOMPLETE)
+    suffix = "".join(_suffix(route, request, params, identity, query)) + (variation and f"~x{variation}")
+    text = f"{prefix}:{_tenant(identity)}:{resource}:{route.version}" + (suffix and f":{suffix}")
+    return CacheKey(text, _tags(route, request, identity, resource, lookup))
+
+
+def _no_key(route: Route, request: RequestHead, identity: Identity) -> NoKeyReason | None:
+    if _asks_for_bypass(route, request):
+        return NoKeyReason.ASKED
+    if not identity.tenant and (route.tenant_required or route.scope is Scope.TENANT):
+        return NoKeyReason.NO_TENANT
+    if route.scope is Scope.SESSION and not identity.session_id:
+        return NoKeyReason.NO_SESSION
+    if route.scope is Scope.USER and user_id_of(identity) is None:
+        return NoKeyReason.NO_USER
+    return None
+
+
+def _asks_for_bypass(route: Route, request: RequestHead) -> bool:
+    rules = route.bypass
+    if rules.query and any(parameter.name in rules.query for parameter in parameters(request.query)):
+        return True
+    if any(name in request.fields for name in rules.headers):
+        return True
+    return bool(rules.cookies) and any(name in rules.cookies for name, _ in cookies_of(request))
+
+
+def _query_names(route: Route) -> list[str]:
+    names = (*(route.key.names if route.key else ()), *(route.suffix.names if route.suffix else ()))
+    return [name.removeprefix("query.") for name in names if name.startswith("query.")]
+
+
+def _resource(route: Route, request: RequestHead, lookup: Callable[[str], str | None]) -> str | None:
+    if route.key is None:
+        return f"@{key_part(route.name)}:{key_part(request.path.decode('latin-1'))}"
+    return route.key.render(lookup)
+
+
+def _tenant(identity: Identity) -> str:
+    if not identity.tenant:
+        return "tenant-global"
+    return "tenant-" + ("%67lobal" if identity.tenant == "global" else key_part(identity.tenant))
+
+
+def _suffix(route: Route, request: RequestHead, params: Params, identity: Identity, query: SplitQuery) -> Iterator[str]:
+    if route.key_host:
+        yield "~h" + key_part(request.authority.decode("latin-1").lower())
+    if request.method not in {"GET", "HEAD"}:
+        yield "~m" + key_part(request.method)
+    if route.path is not None and route.path.spell({name: p.value for name, p in params.items()}) != request.path:
+        yield "~p" + digest(request.path)
+    if query.rest is not None:
+        yield "~q" + key_part(query.rest.decode("latin-1"))
+    if route.scope is Scope.USER:
+        yield "~u" + digest((user_id_of(identity) or "").encode("utf-8", "surrogatepass"))
+    if route.scope is Scope.SESSION:
+        yield "~s" + digest((identity.session_id or "").encode("utf-8", "surrogatepass"))
+
+
+def _tags(
+    route: Route, request: RequestHead, identity: Identity, resource: str, lookup: Callable[[str], str | None]
+) -> tuple[str, ...]:
+    tags = [EVERYTHING, route_tag(route.name), path_tag(request.path), *render_tags(route.tags, lookup)]
+    if route.key is not None:
+        tags += [key_tag(resource), *route.key.prefixes]
+    user_id = user_id_of(identity)
+    if route.scope in {Scope.USER, Scope.SESSION} and user_id is not None:
+        tags.append(bounded(f"user:{user_id}"))
+    if route.scope is Scope.SESSION:
+        tags.append(bounded(f"session:{identity.session_id}"))
+    return for_tenant(tuple(dict.fromkeys(tags)), identity.tenant)

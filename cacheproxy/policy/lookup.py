@@ -1,0 +1,93 @@
+"""What the names in a route's templates stand for, in one request."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from cacheproxy.policy.identity import Identity
+from cacheproxy.policy.paths import Param, canonical_host
+from cacheproxy.policy.query import parameters
+from cacheproxy.policy.route import Route
+from cacheproxy.semantics.head import RequestHead
+
+SOURCES = ("query", "header", "cookie", "session")
+"""What may stand before the dot of a name in a route's template."""
+SINGLE = ("method", "host", "tenant", "route", "client_ip")
+"""Names without a dot that are not captured by the path."""
+
+
+def lookup_of(
+    route: Route,
+    request: RequestHead,
+    params: Mapping[str, Param],
+    identity: Identity,
+    query: Mapping[str, str] | None = None,
+) -> Callable[[str], str | None]:
+    """A lookup of the names that a template of ``route`` may hold. ``query`` gives parameters that occur once."""
+    single = {
+        "method": request.method,
+        "host": canonical_host(request.authority),
+        "tenant": identity.tenant,
+        "route": route.name,
+        "client_ip": identity.client_ip,
+    }
+
+    def lookup(name: str) -> str | None:
+        source, dot, rest = name.partition(".")
+        if not dot:
+            param = params.get(name)
+            return single.get(name) if param is None else param.value
+        match source:
+            case "query":
+                return (query_values(request) if query is None else query).get(rest)
+            case "header":
+                return _text(request.fields.combined(rest.lower().encode()))
+            case "cookie":
+                return dict(cookies_of(request)).get(rest)
+            case "session":
+                return scalar_at(identity.session, rest)
+            case _:
+                return None
+
+    return lookup
+
+
+def event_lookup(event: Mapping[str, object]) -> Callable[[str], str | None]:
+    """A lookup of dotted names in ``event``: ``data.id`` is the text of ``event["data"]["id"]``."""
+    return lambda name: scalar_at(event, name)
+
+
+def scalar_at(fields: Mapping[str, object], dotted: str) -> str | None:
+    """The text or whole number at ``dotted`` in nested ``fields``, or None if there is none."""
+    value: object = fields
+    for name in dotted.split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(name)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return str(value)
+
+
+def user_id_of(identity: Identity) -> str | None:
+    """The session's ``user_id`` as text, or None."""
+    return scalar_at(identity.session, "user_id") or None
+
+
+def cookies_of(request: RequestHead) -> Iterator[tuple[str, str]]:
+    """The request's cookies in order (RFC 6265 §5.4), undecoded."""
+    for line in request.fields.all(b"cookie"):
+        for pair in line.decode("latin-1").split(";"):
+            name, equals, value = pair.partition("=")
+            if equals:
+                yield name.strip(), value.strip()
+
+
+def query_values(request: RequestHead) -> dict[str, str]:
+    """The parameters of the request's query that occur exactly once."""
+    seen: dict[str, str | None] = {}
+    for parameter in parameters(request.query):
+        seen[parameter.name] = None if parameter.name in seen else parameter.value
+    return {name: value for name, value in seen.items() if value is not None}
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")

@@ -1,0 +1,232 @@
+"""The compiled route table: what a lookup costs follows the path's length, not the number of routes.
+
+Routing is a security boundary: a path that the upstream reads as ``/users/7`` must meet the rules of ``/users/7``. So a
+path is read strictly and, where it holds anything that readers disagree about, also as loosely as upstreams are known
+to. If the two readings lead to different routes the request is refused; if only to different values, it is not cached.
+A path that matches nothing but differs from a route's only by its final slash, the spelling of a number or the case of
+its method gets that route's session and limits, again without its cache.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from cacheproxy.errors import ClientError
+from cacheproxy.policy.paths import (
+    Kind,
+    MatchRule,
+    Param,
+    Segment,
+    canonical_host,
+    decoded,
+    int_text,
+    is_int,
+    is_nearly_int,
+    is_plain,
+    loose_segments,
+    segments_of,
+    text_of,
+)
+from cacheproxy.policy.route import Route
+
+_ANY = ""
+_SAMPLE = b"\x01sample"
+_SAMPLE_NUMBER = b"18446744073709551629"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The route of a request, and what its path pattern captured."""
+
+    route: Route
+    params: Mapping[str, Param] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    order: int
+    route: Route
+    names: tuple[tuple[str, Kind], ...]
+
+
+class _Node:
+    """One segment's place in the tree. ``first`` is the lowest order of any leaf in it."""
+
+    __slots__ = ("first", "here", "literals", "number", "rest", "text")
+
+    def __init__(self) -> None:
+        self.literals: dict[bytes, _Node] = {}
+        self.number: _Node | None = None
+        self.text: _Node | None = None
+        self.here: dict[tuple[str, str], _Leaf] = {}
+        self.rest: dict[tuple[str, str], _Leaf] = {}
+        self.first = 1 << 62
+
+
+@dataclass(slots=True, kw_only=True)
+class _Search:
+    """One walk down the tree: what is looked for, and the best leaf so far with its captures."""
+
+    keys: tuple[tuple[str, str], ...]
+    raw: Sequence[bytes]
+    lenient: bool = False
+    segments: list[bytes] = field(init=False)
+    best: _Leaf | None = None
+    captured: tuple[bytes, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.segments = [decoded(segment) for segment in self.raw]
+
+    @property
+    def bound(self) -> int:
+        """Only a leaf of lower order than this is of interest."""
+        return 1 << 62 if self.best is None else self.best.order
+
+    def offer(self, leaves: Mapping[tuple[str, str], _Leaf], captured: tuple[bytes, ...]) -> None:
+        """Take the leaf that fits method and host if it is the best so far."""
+        for key in self.keys:
+            leaf = leaves.get(key)
+            if leaf is not None and leaf.order < self.bound:
+                self.best, self.captured = leaf, captured
+
+
+class Router:
+    """Finds the first route, in file order, that matches a request."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        """Compile ``routes`` by their ``match``."""
+        self._root = _Node()
+        self._guards: dict[str, Route] = {}
+        order = 0
+        for route in routes:
+            self._guards[route.name] = replace(route, cache=None)
+            for rule in route.match:
+                self._add(order, route, rule)
+                order += 1
+
+    def match(self, method: str, path: bytes, host: bytes) -> Match | None:
+        """The first route that matches, or None. ClientError 400 ``ambiguous-path`` where readers could disagree."""
+        if not path.startswith(b"/"):
+            if path == b"*":
+                return None
+            raise ClientError(400, "ambiguous-path", "the target is not in origin-form")
+        name, segments = canonical_host(host), segments_of(path)
+        exact = self._find(method, segments, name)
+        if is_plain(path):
+            return exact or self._guarded(method, segments, name)
+        loose = [_requoted(segment) for segment in loose_segments(path)]
+        agreed = _agreed(exact, self._find(method, loose, name))
+        if agreed is None:
+            return self._guarded(method, segments, name) or self._guarded(method, loose, name)
+        return agreed if agreed is exact else self._uncached(agreed)
+
+    def shadow_of(self, rule: MatchRule, route: Route) -> Route | None:
+        """The earlier route that takes every request which ``rule`` of ``route`` could match, or None."""
+        takers = [self._first_taker(rule, method) for method in sorted(rule.methods) or ["\x01"]]
+        if any(taker is None or taker.name == route.name for taker in takers):
+            return None
+        return takers[0]
+
+    def _add(self, order: int, route: Route, rule: MatchRule) -> None:
+        node = self._root
+        node.first = min(node.first, order)
+        *before, last = rule.path.segments
+        for segment in before if last.kind is Kind.PATH else rule.path.segments:
+            node = _child(node, segment)
+            node.first = min(node.first, order)
+        leaf = _Leaf(order, route, tuple((s.name, s.kind) for s in rule.path.segments if s.name))
+        leaves = node.rest if last.kind is Kind.PATH else node.here
+        methods = rule.methods | {"HEAD"} if "GET" in rule.methods else rule.methods
+        for method in methods or {_ANY}:
+            leaves.setdefault((method, rule.host), leaf)
+
+    def _find(self, method: str, raw: Sequence[bytes], host: str, *, lenient: bool = False) -> Match | None:
+        keys = ((method, _ANY), (_ANY, _ANY), (method, host), (_ANY, host)) if host else ((method, _ANY), (_ANY, _ANY))
+        search = _Search(keys=keys, raw=raw, lenient=lenient)
+        _walk(self._root, 0, (), search)
+        if search.best is None:
+            return None
+        names = search.best.names
+        return Match(
+            search.best.route,
+            {name: _param(raw, kind) for (name, kind), raw in zip(names, search.captured, strict=True)},
+        )
+
+    def _guarded(self, method: str, raw: list[bytes], host: str) -> Match | None:
+        other = raw[:-1] if raw[-1] == b"" and len(raw) > 1 else [*raw, b""]
+        for segments in (raw, other):
+            found = self._find(method.upper(), segments, host, lenient=True)
+            if found is not None:
+                return self._uncached(found)
+        return None
+
+    def _uncached(self, match: Match) -> Match:
+        return Match(self._guards[match.route.name], match.params)
+
+    def _first_taker(self, rule: MatchRule, method: str) -> Route | None:
+        raw = [_requoted(piece) for segment in rule.path.segments for piece in _sample(segment)]
+        found = self._find(method, raw, rule.host)
+        return found.route if found else None
+
+
+def _agreed(exact: Match | None, loose: Match | None) -> Match | None:
+    """``exact`` if both readings are the same, ``loose`` if they differ in values alone. ClientError 400 otherwise."""
+    if exact is None and loose is None:
+        return None
+    if exact is None or loose is None or loose.route is not exact.route:
+        raise ClientError(400, "ambiguous-path", "the path could be read as another one")
+    return exact if _values(loose) == _values(exact) else loose
+
+
+def _child(node: _Node, segment: Segment) -> _Node:
+    if segment.kind is Kind.LITERAL:
+        return node.literals.setdefault(segment.literal, _Node())
+    if segment.kind is Kind.INT:
+        node.number = node.number or _Node()
+        return node.number
+    node.text = node.text or _Node()
+    return node.text
+
+
+def _walk(node: _Node, at: int, captured: tuple[bytes, ...], search: _Search) -> None:
+    if node.first >= search.bound:
+        return
+    raw, segments = search.raw, search.segments
+    if at == len(segments):
+        search.offer(node.here, captured)
+        return
+    if node.rest:
+        search.offer(node.rest, (*captured, b"/".join(raw[at:])))
+    segment = segments[at]
+    literal = node.literals.get(segment)
+    if literal is not None:
+        _walk(literal, at + 1, captured, search)
+    if node.number is not None and (is_int(segment) or (search.lenient and is_nearly_int(segment))):
+        _walk(node.number, at + 1, (*captured, raw[at]), search)
+    if node.text is not None and segment:
+        _walk(node.text, at + 1, (*captured, raw[at]), search)
+
+
+def _param(raw: bytes, kind: Kind) -> Param:
+    value = decoded(raw)
+    return Param(raw, int_text(value) if kind is Kind.INT and is_int(value) else text_of(value))
+
+
+def _values(match: Match) -> list[str]:
+    return [param.value for param in match.params.values()]
+
+
+def _requoted(segment: bytes) -> bytes:
+    return segment.replace(b"%", b"%25")
+
+
+def _sample(segment: Segment) -> list[bytes]:
+    """Segments that only what covers all of ``segment`` matches."""
+    match segment.kind:
+        case Kind.LITERAL:
+            return [segment.literal]
+        case Kind.STR:
+            return [_SAMPLE]
+        case Kind.INT:
+            return [_SAMPLE_NUMBER]
+        case Kind.PATH:
+            return [_SAMPLE] * 64
