@@ -15,6 +15,8 @@ class Check:
     rule: LimitRule
     subject: str
     cost: int = 1
+    owed: int = 0
+    """What the subject used while it could not be counted: charged first, as far as there is room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,8 @@ class Admitted:
     """The request may pass."""
 
     states: tuple[LimitState, ...] = ()
+    shadowed: tuple[LimitRule, ...] = ()
+    """Shadow rules that would have refused it: for the metrics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +42,11 @@ class Limited:
     """The request is over ``rule``. A client that waits ``retry_after_s`` and is alone is admitted."""
 
     rule: LimitRule
+    """Of the rules it is over, the one to be waited for the longest."""
     retry_after_s: float
     states: tuple[LimitState, ...] = ()
+    violated: tuple[LimitRule, ...] = ()
+    """Every enforced rule it is over."""
 
 
 class Limiter(Protocol):
@@ -48,3 +55,11 @@ class Limiter(Protocol):
     async def admit(self, checks: Sequence[Check], budget: Budget | None = None) -> Admitted | Limited:
         """Count one request against all of ``checks`` in one step, or none. StateError if it could not be told."""
         ...
+
+
+class NoLimiter:
+    """Admits everything: a policy without limits."""
+
+    async def admit(self, checks: Sequence[Check], budget: Budget | None = None) -> Admitted | Limited:  # noqa: ARG002
+        """Admitted, always."""
+        return Admitted()
