@@ -1,0 +1,54 @@
+# Every target sets itself up: all it needs is make and a Python from 3.11 on.
+#
+#   make demo    see the sidecar at work, in front of a sample service
+#   make test    run the tests
+
+VENV := .venv
+BIN := $(VENV)/bin
+IS_RECENT := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c '$(IS_RECENT)' 2>/dev/null && echo $$python && break; done)
+
+.PHONY: demo demo-check test check fix lock clean
+
+demo: $(VENV)/demo.stamp
+	@$(BIN)/python -m cacheproxy demo
+
+# The demo's own steps, run and checked instead of printed.
+demo-check: $(VENV)/demo.stamp
+	@$(BIN)/python -m cacheproxy demo --self-test
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# What is installed is what the lock files name, by hash. The development set is a superset of the other.
+$(VENV)/demo.stamp: requirements.lock
+$(VENV)/dev.stamp: requirements-dev.lock
+$(VENV)/%.stamp: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "cacheproxy needs Python 3.11 or later" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "setting up $(VENV), once"; $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(filter %.lock,$^)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# For every platform and Python that we run on at once, which pip's own resolver cannot do.
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/lock/bin/uv pip compile --quiet --no-config --universal \
+	--python-version 3.11 --generate-hashes --no-annotate
+lock:
+	$(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/pip install --quiet uv
+	echo 'setuptools>=77' | $(COMPILE) --extra embedded --extra demo --extra crypto -o requirements.lock pyproject.toml -
+	$(COMPILE) --extra dev --constraint requirements.lock -o requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV)/*.stamp .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
