@@ -1,0 +1,87 @@
+"""What a response says about rate limits. Pure.
+
+RateLimit and RateLimit-Policy are structured fields (draft-ietf-httpapi-ratelimit-headers-11); X-RateLimit-* is what
+most clients read today, with the reset in seconds from now. Retry-After is in whole seconds, rounded up, so that who
+keeps to it is admitted.
+"""
+
+import json
+from collections.abc import Sequence
+from math import ceil
+
+from cacheproxy.limits.arithmetic import quota_of
+from cacheproxy.limits.contract import Limited, LimitState
+from cacheproxy.policy.route import LimitHeaders, LimitMode
+from cacheproxy.semantics.fields import Pair
+
+PROBLEM_TYPE = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+
+
+def limit_fields(states: Sequence[LimitState], style: LimitHeaders = LimitHeaders.BOTH) -> tuple[Pair, ...]:
+    """The fields of an admitted response. Rules in shadow are not the client's business."""
+    shown = [state for state in states if state.rule.mode is LimitMode.ENFORCE]
+    if not shown or style is LimitHeaders.NONE:
+        return ()
+    standard = () if style is LimitHeaders.LEGACY else _standard(shown, shown)
+    return standard if style is LimitHeaders.STANDARD else (*standard, *_legacy(shown))
+
+
+def limited_fields(limited: Limited, style: LimitHeaders = LimitHeaders.BOTH) -> tuple[Pair, ...]:
+    """The fields of a refusal: Retry-After in every style, and the quotas that it is over.
+
+    Those come back as late as Retry-After says: it should not point before the ``t`` of the quotas told of (§7.4).
+    """
+    retry_after: Pair = (b"retry-after", b"%d" % retry_after_s(limited))
+    violated = [
+        LimitState(rule=state.rule, remaining=0, reset_s=limited.retry_after_s)
+        for state in limited.states
+        if state.rule in (limited.violated or (limited.rule,))
+    ]
+    if not violated or style is LimitHeaders.NONE:
+        return (retry_after,)
+    shown = [state for state in limited.states if state.rule.mode is LimitMode.ENFORCE]
+    standard = () if style is LimitHeaders.LEGACY else _standard(shown, violated)
+    legacy = () if style is LimitHeaders.STANDARD else _legacy(violated)
+    return (*standard, *legacy, retry_after)
+
+
+def limited_body(limited: Limited) -> bytes:
+    """The ``application/problem+json`` body of a 429 (RFC 9457; the draft's problem type ``quota-exceeded``)."""
+    violated = limited.violated or (limited.rule,)
+    problem = {
+        "type": PROBLEM_TYPE,
+        "title": "Request cannot be satisfied as assigned quota has been exceeded",
+        "status": 429,
+        "reason": "rate-limited",
+        "violated-policies": [rule.name for rule in violated],
+        "retry-after": retry_after_s(limited),
+    }
+    return json.dumps(problem).encode()
+
+
+def retry_after_s(limited: Limited) -> int:
+    """Whole seconds after which the client is admitted; at least 1."""
+    return max(1, ceil(limited.retry_after_s))
+
+
+def _standard(policies: Sequence[LimitState], quotas: Sequence[LimitState]) -> tuple[Pair, ...]:
+    told = [f"{_string(s.rule.name)};q={s.rule.limit};w={max(1, ceil(s.rule.period_s))}" for s in policies]
+    left = [f"{_string(s.rule.name)};r={s.remaining};t={ceil(s.reset_s)}" for s in quotas]
+    return (b"ratelimit-policy", ", ".join(told).encode()), (b"ratelimit", ", ".join(left).encode())
+
+
+def _legacy(states: Sequence[LimitState]) -> tuple[Pair, ...]:
+    """These fields have room for one limit: the one that is nearest to refusing."""
+    nearest = min(states, key=lambda state: (state.remaining, -state.reset_s))
+    return (
+        (b"x-ratelimit-limit", b"%d" % quota_of(nearest.rule).capacity),
+        (b"x-ratelimit-remaining", b"%d" % nearest.remaining),
+        (b"x-ratelimit-reset", b"%d" % ceil(nearest.reset_s)),
+    )
+
+
+def _string(name: str) -> str:
+    """``name`` as a structured field's string (RFC 9651 §3.3.3): printable ASCII, quotes and backslashes escaped."""
+    plain = name.encode("ascii", "replace").decode()
+    escaped = "".join("\\" + c if c in '"\\' else c if c.isprintable() else "?" for c in plain)
+    return f'"{escaped}"'
