@@ -1,0 +1,194 @@
+"""One request on a connection, and its response as it arrives."""
+
+import asyncio
+
+from cacheproxy.errors import UpstreamError
+from cacheproxy.policy.route import Timeouts
+from cacheproxy.semantics.head import ResponseHead
+from cacheproxy.upstream.bodies import BytesBody
+from cacheproxy.upstream.connection import Connection
+from cacheproxy.upstream.contract import OnInterim, RequestBody, ResponseBody
+from cacheproxy.upstream.limits import HELD_BODY_BYTES
+from cacheproxy.upstream.reasons import Reason, failure
+from cacheproxy.upstream.response_reader import ResponseReader
+from cacheproxy.upstream.sender import Sender, Spawn
+from cacheproxy.upstream.stream import StreamBody
+
+Response = tuple[ResponseHead, ResponseBody]
+
+
+class Exchange:
+    """Turns what a connection brings into one response. However it ends, the connection is then idle or closed."""
+
+    __slots__ = (
+        "_answered",
+        "_connection",
+        "_held",
+        "_on_interim",
+        "_over",
+        "_reader",
+        "_sender",
+        "_stream",
+        "_times",
+        "_told",
+    )
+
+    def __init__(self, connection: Connection, method: str, times: Timeouts, on_interim: OnInterim | None) -> None:
+        """Use ``connection`` for one request of ``method``."""
+        self._answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._connection = connection
+        self._times = times
+        self._on_interim = on_interim
+        self._reader = ResponseReader(method)
+        self._sender: Sender | None = None
+        self._stream: StreamBody | None = None
+        self._held = b""
+        self._told = 0
+        self._over = False
+        connection.begin(self)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the origin gave no byte and took nothing that could not be sent again."""
+        return not self._reader.begun and (self._sender is None or not self._sender.started)
+
+    def send(self, head: bytes, body: RequestBody | None, *, expects: bool, spawn: Spawn) -> None:
+        """Write the request. A ``body`` that is not here whole, or ``expects`` leave, follows in a task of its own."""
+        if body is None:
+            self._connection.write(head)
+        elif isinstance(body, BytesBody) and not expects:
+            self._connection.write(head + body.content)
+        else:
+            self._connection.write(head)
+            self._sender = Sender(self._connection, body, expects=expects, on_end=self._sent, spawn=spawn)
+            return
+        self._connection.limit(Reason.FIRST_BYTE_TIMEOUT, self._times.first_byte_s)
+
+    async def response(self) -> Response:
+        """Wait for the final response. UpstreamError where none comes; cancelled, it closes the connection."""
+        try:
+            return await self._answered
+        except asyncio.CancelledError:
+            self.abandon()
+            raise
+
+    def abandon(self) -> None:
+        """Give up, as nobody waits for the rest any more."""
+        if not self._over:
+            self._end()
+            self._connection.abort()
+        if self._answered.done() and not self._answered.cancelled():
+            self._answered.exception()
+
+    # called by the connection
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes of the response."""
+        reader = self._reader
+        try:
+            content = reader.feed(data)
+        except UpstreamError as error:
+            self.fail(error)
+            return
+        if self._told < len(reader.interim):
+            self._tell_interim()
+        if reader.head is None:
+            return
+        if not reader.done:
+            self._connection.limit(Reason.IDLE_TIMEOUT, self._times.idle_s)
+        if self._stream is None:
+            self._answer(reader.head, content)
+        else:
+            self._stream.push(content)
+        if reader.done:
+            self._finish()
+
+    def end(self) -> None:
+        """Take note that the origin sends no more: right for a close-delimited body, else an error."""
+        try:
+            self._reader.end()
+        except UpstreamError as error:
+            self.fail(error)
+        else:
+            self._finish()
+
+    def lost(self, detail: str) -> None:
+        """Take note that the connection broke."""
+        self.fail(failure(Reason.CLOSED_EARLY if self._reader.head is None else Reason.BODY_TRUNCATED, detail))
+
+    def fail(self, error: Exception) -> None:
+        """End with ``error``: the request fails, or the body breaks off where it is being read already."""
+        if self._over:
+            return
+        self._end()
+        self._connection.abort()
+        if self._stream is not None:
+            self._stream.fail(error)
+        elif not self._answered.done():
+            self._answered.set_exception(error)
+
+    def flushed(self) -> None:
+        """Wait for the response, now that the origin has taken the request in."""
+        if self._sender is not None and not self._sender.complete:
+            return
+        if self._reader.head is None:
+            self._connection.limit(Reason.FIRST_BYTE_TIMEOUT, self._times.first_byte_s)
+        elif self._connection.reading:
+            self._connection.limit(Reason.IDLE_TIMEOUT, self._times.idle_s)
+
+    # called by the body's reader
+
+    def pause(self) -> None:
+        """Read no more for now."""
+        self._connection.pause()
+
+    def resume(self) -> None:
+        """Read on, and expect the origin to go on."""
+        if self._connection.resume():
+            self._connection.limit(Reason.IDLE_TIMEOUT, self._times.idle_s)
+
+    def _tell_interim(self) -> None:
+        for head in self._reader.interim[self._told :]:
+            if head.status == 100:
+                if self._sender is not None:
+                    self._sender.go_on()
+            elif self._on_interim is not None:
+                self._on_interim(head)
+        self._told = len(self._reader.interim)
+        self.flushed()
+
+    def _answer(self, head: ResponseHead, content: bytes) -> None:
+        reader = self._reader
+        if self._held:
+            content = self._held + content
+        if reader.done:
+            body: ResponseBody = BytesBody(content, reader.trailers)
+        elif reader.length is not None and reader.length <= HELD_BODY_BYTES:
+            self._held = content
+            return
+        else:
+            body = self._stream = StreamBody(self, reader.length, self.abandon)
+            self._stream.push(content)
+        if not self._answered.done():
+            self._answered.set_result((head, body))
+
+    def _finish(self) -> None:
+        sent = self._sender is None or self._sender.complete
+        self._end()
+        if self._stream is not None:
+            self._stream.finish(self._reader.trailers)
+        if sent and self._reader.reusable:
+            self._connection.finish()
+        else:
+            self._connection.abort()
+
+    def _end(self) -> None:
+        self._over = True
+        if self._sender is not None:
+            self._sender.stop()
+
+    def _sent(self, error: BaseException | None) -> None:
+        if error is None:
+            self.flushed()
+        elif isinstance(error, Exception):
+            self.fail(error)

@@ -1,0 +1,13 @@
+"""How much of a response is taken in before it counts as malformed: fixed, as no origin has a use for more."""
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_FIELDS = 256
+MAX_INTERIM = 32
+"""Interim responses before the final one."""
+MAX_CHUNK_LINE_BYTES = 4096
+HELD_BODY_BYTES = 16 * 1024
+"""A sized body up to this is handed over with its head, so that its breaking off is a clean 502."""
+HIGH_WATER_BYTES = 64 * 1024
+"""Unread body bytes beyond which reading from the origin pauses."""
+CONTINUE_WAIT_S = 1.0
+"""How long a body waits for 100 (Continue) before it is sent unasked (RFC 9110 §10.1.1)."""

@@ -1,0 +1,83 @@
+"""The origin over HTTP/1.1: our own client, strict in what it reads and small in what it costs."""
+
+import asyncio
+from collections.abc import Coroutine
+
+from cacheproxy.errors import UpstreamError
+from cacheproxy.policy.route import UpstreamRules
+from cacheproxy.semantics.head import RequestHead
+from cacheproxy.upstream.connection import Connection
+from cacheproxy.upstream.contract import OnInterim, RequestBody
+from cacheproxy.upstream.dial import Dialer
+from cacheproxy.upstream.exchange import Exchange, Response
+from cacheproxy.upstream.pool import Pool
+from cacheproxy.upstream.reasons import Reason
+from cacheproxy.upstream.request_head import authority, render
+
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+"""Methods that may be sent twice (RFC 9110 §9.2.2)."""
+
+
+class HttpOrigin:
+    """Sends requests over pooled connections. Make it, use it and close it in one event loop."""
+
+    def __init__(self, rules: UpstreamRules) -> None:
+        """Reach the origin by ``rules``; nothing is opened before the first request."""
+        self._host = authority(rules)
+        self._times = rules.timeouts
+        self._senders: set[asyncio.Task[None]] = set()
+        self._pool = Pool(
+            Dialer(rules).dial,
+            size=rules.max_connections,
+            wait_s=rules.pool_wait_s,
+            keepalive_s=rules.keepalive_s,
+        )
+
+    def __repr__(self) -> str:
+        """Show the pool."""
+        return f"<HttpOrigin {self._host.decode()} {self._pool!r}>"
+
+    async def send(
+        self, request: RequestHead, body: RequestBody | None = None, on_interim: OnInterim | None = None
+    ) -> Response:
+        """Return the final response. UpstreamError with a ``Reason`` where none came.
+
+        A request that met a connection which the origin was just closing is sent once more, on a fresh one: only if
+        it is idempotent, not a byte of a response came, and its body can be sent again.
+        """
+        head = render(request, body, self._host)
+        connection = await self._pool.acquire()
+        exchange = self._begin(connection, request, head, body, on_interim)
+        try:
+            return await exchange.response()
+        except UpstreamError as error:
+            reused = connection.served > 1
+            stale = error.reason == Reason.CLOSED_EARLY and reused and exchange.untouched
+            if not stale or request.method not in IDEMPOTENT:
+                raise
+        connection = await self._pool.acquire(fresh=True)
+        return await self._begin(connection, request, head, body, on_interim).response()
+
+    async def aclose(self) -> None:
+        """Close all connections; requests under way fail."""
+        self._pool.close()
+        await asyncio.gather(*self._senders, return_exceptions=True)
+
+    def _begin(
+        self,
+        connection: Connection,
+        request: RequestHead,
+        head: bytes,
+        body: RequestBody | None,
+        on_interim: OnInterim | None,
+    ) -> Exchange:
+        exchange = Exchange(connection, request.method, self._times, on_interim)
+        expects = body is not None and b"expect" in request.fields
+        exchange.send(head, body, expects=expects, spawn=self._spawn)
+        return exchange
+
+    def _spawn(self, sending: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(sending)
+        self._senders.add(task)
+        task.add_done_callback(self._senders.discard)
+        return task

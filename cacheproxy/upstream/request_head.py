@@ -1,0 +1,58 @@
+"""A request head as bytes (RFC 9112 §3). What it refuses is our own mistake: a ValueError, not the origin's fault."""
+
+import re
+
+from cacheproxy.policy.route import UpstreamRules
+from cacheproxy.semantics.head import RequestHead
+from cacheproxy.upstream.contract import RequestBody
+
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+TARGET = re.compile(rb"[\x21-\x7e\x80-\xff]+")
+FRAMING_FIELDS = frozenset({b"content-length", b"transfer-encoding"})
+WITH_CONTENT = frozenset({"POST", "PUT", "PATCH"})
+"""Methods whose empty content is stated (RFC 9110 §8.6)."""
+
+
+def authority(rules: UpstreamRules) -> bytes:
+    """Return the Host of requests that name none: the origin's own, without a default port."""
+    if rules.socket is not None:
+        return b"localhost"
+    host = f"[{rules.host}]" if ":" in rules.host else rules.host
+    default = rules.port == (443 if rules.scheme == "https" else 80)
+    return (host if default else f"{host}:{rules.port}").encode()
+
+
+def render(request: RequestHead, body: RequestBody | None, host: bytes) -> bytes:
+    """Return the head's bytes: ``request`` as it is, framed for ``body``, with ``host`` if it names none.
+
+    ValueError if a part of it would end a line or the head early.
+    """
+    if not TOKEN.fullmatch(request.method) or request.method == "CONNECT" or not TARGET.fullmatch(request.target):
+        raise ValueError(f"unfit request line: {request.method} {request.target!r}")
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode(), request.target)]
+    named = False
+    for name, value in request.fields.pairs:
+        if name in FRAMING_FIELDS:
+            continue
+        if name == b"host":
+            named = True
+        lines.append(b"%b: %b" % (name, value))
+    if not named:
+        lines.append(b"host: " + (request.authority or host))
+    framing = _framing(request.method, body)
+    if framing:
+        lines.append(framing)
+    return _checked(b"\r\n".join(lines) + b"\r\n\r\n", len(lines) + 1)
+
+
+def _framing(method: str, body: RequestBody | None) -> bytes:
+    if body is None:
+        return b"content-length: 0" if method in WITH_CONTENT else b""
+    length = body.length
+    return b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
+
+
+def _checked(head: bytes, line_ends: int) -> bytes:
+    if head.count(b"\r") != line_ends or head.count(b"\n") != line_ends or b"\0" in head:
+        raise ValueError("a field would end its line early")
+    return head

@@ -1,0 +1,156 @@
+"""One response, read strictly (RFC 9112): bytes in; heads, content and the exact end out. No I/O."""
+
+import re
+
+from cacheproxy.semantics.fields import Fields, Pair
+from cacheproxy.semantics.head import ResponseHead
+from cacheproxy.upstream.field_section import END, check_partial, parse_head
+from cacheproxy.upstream.framing import ChunkedDecoder, Decoder, SizedDecoder, UntilCloseDecoder
+from cacheproxy.upstream.limits import MAX_HEAD_BYTES, MAX_INTERIM
+from cacheproxy.upstream.reasons import Reason, failure
+
+STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
+VERSION = b"HTTP/1."
+LENGTH = re.compile(rb"[0-9]{1,18}")
+FRAMING_FIELDS = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+BODYLESS = frozenset({204, 304})
+
+
+class ResponseReader:
+    """The response to one request: interim heads, the final head, then content until ``done``.
+
+    Every method raises UpstreamError where the response is malformed; nothing more may be asked then.
+    """
+
+    __slots__ = ("_decoder", "_held", "_method", "begun", "head", "interim", "keep_alive", "length")
+
+    def __init__(self, method: str) -> None:
+        """Expect the response to a request of ``method``."""
+        self._method = method
+        self._held = b""
+        self._decoder: Decoder | None = None
+        self.begun = False
+        """Whether a byte came."""
+        self.interim: list[ResponseHead] = []
+        self.head: ResponseHead | None = None
+        self.length: int | None = None
+        """Content-Length, where it says something of the body that comes."""
+        self.keep_alive = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the response's end was seen."""
+        return self._decoder is not None and self._decoder.done
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection is at the start of a next response: kept alive, and not a byte came too many."""
+        decoder = self._decoder
+        return decoder is not None and decoder.done and self.keep_alive and not decoder.surplus
+
+    @property
+    def trailers(self) -> Fields:
+        """Trailer fields, once ``done``."""
+        return Fields() if self._decoder is None else self._decoder.trailers
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the content in ``data``; ``head``, ``interim`` and ``done`` tell what else it brought."""
+        self.begun = True
+        if self._decoder is None:
+            data = self._read_heads(self._held + data if self._held else data)
+            if self._decoder is None:
+                return b""
+        return self._decoder.feed(data)
+
+    def end(self) -> None:
+        """Take note that the origin sends no more."""
+        if self._decoder is not None:
+            self._decoder.end()
+        elif self._held:
+            raise failure(Reason.MALFORMED_RESPONSE, "closed within the head")
+        else:
+            raise failure(Reason.CLOSED_EARLY)
+
+    def _read_heads(self, data: bytes) -> bytes:
+        at = 0
+        while self._decoder is None:
+            end = data.find(END, at)
+            if end < 0:
+                self._hold(data[at:], scanned=0 if at else len(self._held))
+                return b""
+            self._read_head(data[at : end + 4])
+            at = end + 4
+        self._held = b""
+        return data[at:]
+
+    def _hold(self, partial: bytes, *, scanned: int) -> None:
+        check_partial(partial, scanned)
+        if not partial.startswith(VERSION) and not VERSION.startswith(partial):
+            raise failure(Reason.MALFORMED_RESPONSE, "not an HTTP/1 response")
+        self._held = partial
+
+    def _read_head(self, raw: bytes) -> None:
+        if len(raw) > MAX_HEAD_BYTES:
+            raise failure(Reason.HEAD_TOO_LARGE, f"{len(raw)} bytes, at most {MAX_HEAD_BYTES}")
+        line = STATUS_LINE.match(raw)
+        if line is None:
+            raise failure(Reason.MALFORMED_RESPONSE, "bad status line")
+        pairs = parse_head(raw)
+        head = ResponseHead(int(line[2]), Fields(pairs))
+        if head.status >= 200:
+            self._begin_body(head, pairs, old=line[1] == b"0")
+        elif head.status == 101:
+            raise failure(Reason.UNASKED_UPGRADE)
+        else:
+            self._keep_interim(head)
+
+    def _keep_interim(self, head: ResponseHead) -> None:
+        if len(self.interim) == MAX_INTERIM:
+            raise failure(Reason.TOO_MANY_INTERIM)
+        self.interim.append(head)
+
+    def _begin_body(self, head: ResponseHead, pairs: list[Pair], *, old: bool) -> None:
+        framing = [pair for pair in pairs if pair[0] in FRAMING_FIELDS]
+        length, chunked = body_framing(framing, old=old)
+        self.keep_alive = not old or _asks(framing, b"keep-alive")
+        if _asks(framing, b"close"):
+            self.keep_alive = False
+        self.head = head
+        if self._method == "HEAD" or head.status in BODYLESS:
+            self._decoder = SizedDecoder(0)
+        elif chunked:
+            self._decoder = ChunkedDecoder()
+        elif length is not None:
+            self.length = length
+            self._decoder = SizedDecoder(length)
+        else:
+            self.keep_alive = False
+            self._decoder = UntilCloseDecoder()
+
+
+def body_framing(pairs: list[Pair], *, old: bool) -> tuple[int | None, bool]:
+    """Return the body's length if declared, and whether it is chunked (RFC 9112 §6.3).
+
+    UpstreamError where two readers could disagree: several lengths, a length beside a coding, a coding other than one
+    ``chunked``, or any coding in an HTTP/1.0 (``old``) response.
+    """
+    lengths = [value for name, value in pairs if name == b"content-length"]
+    codings = [value for name, value in pairs if name == b"transfer-encoding"]
+    if codings:
+        if old or lengths or len(codings) > 1 or codings[0].lower() != b"chunked":
+            raise failure(Reason.MALFORMED_RESPONSE, "ambiguous or unknown transfer coding")
+        return None, True
+    if not lengths:
+        return None, False
+    if len(lengths) > 1 or not LENGTH.fullmatch(lengths[0]):
+        raise failure(Reason.MALFORMED_RESPONSE, "ambiguous Content-Length")
+    return int(lengths[0]), False
+
+
+def _asks(pairs: list[Pair], option: bytes) -> bool:
+    return any(
+        option == token.strip(b" \t").lower()
+        for name, value in pairs
+        if name == b"connection"
+        for token in value.split(b",")
+    )
