@@ -62,7 +62,7 @@ def cache_key(
     variation = "" if route.suffix is None else route.suffix.render(lookup)
     if resource is None or variation is None:
         return NoKey(NoKeyReason.INCOMPLETE)
-    suffix = "".join(_suffix(route, request, params, identity, query)) + (variation and f"~x{variation}")
+    suffix = "".join(_suffix(route, request, params, identity, query)) + (variation and f"~x={variation}")
     text = f"{prefix}:{_tenant(identity)}:{resource}:{route.version}" + (suffix and f":{suffix}")
     return CacheKey(text, _tags(route, request, identity, resource, lookup))
 
@@ -107,17 +107,17 @@ def _tenant(identity: Identity) -> str:
 
 def _suffix(route: Route, request: RequestHead, params: Params, identity: Identity, query: SplitQuery) -> Iterator[str]:
     if route.key_host:
-        yield "~h" + key_part(request.authority.decode("latin-1").lower())
+        yield "~h=" + key_part(request.authority.decode("latin-1").lower())
     if request.method not in {"GET", "HEAD"}:
-        yield "~m" + key_part(request.method)
+        yield "~m=" + key_part(request.method)
     if route.path is not None and route.path.spell({name: p.value for name, p in params.items()}) != request.path:
-        yield "~p" + digest(request.path)
+        yield "~p=" + digest(request.path)
     if query.rest is not None:
-        yield "~q" + key_part(query.rest.decode("latin-1"))
+        yield "~q=" + key_part(query.rest.decode("latin-1"))
     if route.scope is Scope.USER:
-        yield "~u" + digest((user_id_of(identity) or "").encode("utf-8", "surrogatepass"))
+        yield "~u=" + digest((user_id_of(identity) or "").encode("utf-8", "surrogatepass"))
     if route.scope is Scope.SESSION:
-        yield "~s" + digest((identity.session_id or "").encode("utf-8", "surrogatepass"))
+        yield "~s=" + digest((identity.session_id or "").encode("utf-8", "surrogatepass"))
 
 
 def _tags(

@@ -1,0 +1,187 @@
+"""The checked model of a policy file, turned into what the program reads."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import unquote, urlsplit
+
+from cacheproxy.policy.model_cache import CacheDefaults, CacheModel
+from cacheproxy.policy.models import LimitModel, PolicyModel, RouteModel, SessionModel, TenantModel, UpstreamModel
+from cacheproxy.policy.route import (
+    Algorithm,
+    BypassRules,
+    Count,
+    EventRules,
+    LimitRule,
+    Policy,
+    QueryRules,
+    Route,
+    Scope,
+    SessionRules,
+    SessionUse,
+    TenantRules,
+    TenantSource,
+    Timeouts,
+    UpstreamRules,
+    WithoutRedis,
+)
+from cacheproxy.semantics.rules import CacheRules, ClientControl, Mode
+
+UNMATCHED = "unmatched"
+"""The name of the route for what no route matches."""
+_GLOB = re.compile(r"[*?\[]")
+
+
+def compile_policy(model: PolicyModel, ttl_s_by_route: Mapping[str, float], digest: str) -> Policy:
+    """The policy of ``model``, with lifetimes from ``ttl_s_by_route`` in place of its own. Its checks have passed."""
+    limits = {name: compile_limit(name, limit) for name, limit in model.limits.items()}
+    enforce = model.tenant is not None and model.tenant.enforce
+    return Policy(
+        upstream=compile_upstream(model.upstream),
+        trusted_proxies=tuple(model.trusted_proxies),
+        session=compile_session(model.session) if model.session else None,
+        tenant=compile_tenant(model.tenant) if model.tenant else None,
+        routes=tuple(
+            compile_route(route, model, limits, ttl_s_by_route.get(route.name), tenant_required=enforce)
+            for route in model.routes
+        ),
+        fallback=Route(name=UNMATCHED, tenant_required=enforce),
+        events=EventRules(
+            channels=tuple(name for name in model.events.channel if not _GLOB.search(name)),
+            patterns=tuple(name for name in model.events.channel if _GLOB.search(name)),
+            on=tuple((kind, tuple(tags)) for kind, tags in model.events.on.items()),
+        ),
+        warm=tuple(model.warm),
+        digest=digest,
+    )
+
+
+def compile_route(
+    route: RouteModel,
+    model: PolicyModel,
+    limits: Mapping[str, LimitRule],
+    ttl_s: float | None,
+    *,
+    tenant_required: bool,
+) -> Route:
+    """One route, its cache merged with the defaults; ``ttl_s`` replaces its lifetime unless None."""
+    cache = merged(route.cache, model.defaults.cache)
+    compiled = Route(
+        name=route.name,
+        match=tuple(route.match),
+        session=SessionUse(route.session),
+        limits=tuple(limits[name] for name in route.limits),
+        purge=tuple(route.purge),
+        refuse_body=route.refuse_body,
+        tenant_required=tenant_required,
+    )
+    return compiled if cache is None else _with_cache(compiled, cache, ttl_s)
+
+
+def merged(cache: CacheModel | None, defaults: CacheDefaults) -> CacheModel | None:
+    """``cache`` with every key that it does not give taken from ``defaults``; None stays None."""
+    if cache is None:
+        return None
+    given = {name: getattr(defaults, name) for name in defaults.model_fields_set}
+    given |= {name: getattr(cache, name) for name in cache.model_fields_set}
+    return CacheModel.model_construct(set(given), **given)
+
+
+def names_identity(cache: CacheModel) -> bool:
+    """Whether the key itself tells users apart."""
+    names = (*(cache.key.names if cache.key else ()), *(cache.suffix.names if cache.suffix else ()))
+    return any(name.startswith("session.") or name == "header.authorization" for name in map(str.lower, names))
+
+
+def compile_limit(name: str, limit: LimitModel) -> LimitRule:
+    """A rate limit."""
+    requests, period_s = limit.rate
+    return LimitRule(
+        name=name,
+        limit=requests,
+        period_s=period_s,
+        burst=limit.burst,
+        by=tuple(limit.by),
+        algorithm=Algorithm(limit.algorithm),
+        count=Count(limit.count),
+        without_redis=WithoutRedis(limit.on_redis_down),
+    )
+
+
+def compile_session(session: SessionModel) -> SessionRules:
+    """Where sessions are."""
+    return SessionRules(
+        cookie=session.cookie,
+        key=session.key,
+        ttl_s=session.ttl,
+        sliding=session.sliding,
+        identity=tuple((name.lower().encode("ascii"), field) for name, field in session.identity.items()),
+    )
+
+
+def compile_tenant(tenant: TenantModel) -> TenantRules:
+    """Where tenants are found."""
+    if tenant.from_ == "host":
+        return TenantRules(source=TenantSource.HOST, enforce=tenant.enforce)
+    if tenant.from_.startswith("header:"):
+        name = tenant.from_.removeprefix("header:").lower()
+        return TenantRules(source=TenantSource.HEADER, name=name, enforce=tenant.enforce)
+    return TenantRules(source=TenantSource.SESSION, name=tenant.from_.removeprefix("session."), enforce=tenant.enforce)
+
+
+def compile_upstream(upstream: UpstreamModel) -> UpstreamRules:
+    """The origin."""
+    parts = urlsplit(upstream.url)
+    secure = parts.scheme == "https"
+    timeouts, health = upstream.timeouts, upstream.health
+    return UpstreamRules(
+        scheme="https" if secure else "http",
+        host=parts.hostname or "localhost",
+        port=parts.port or (443 if secure else 80),
+        socket=unquote(parts.path) if parts.scheme == "unix" else None,
+        timeouts=Timeouts(connect_s=timeouts.connect, first_byte_s=timeouts.first_byte, idle_s=timeouts.idle),
+        max_connections=upstream.pool.max_connections,
+        keepalive_s=upstream.pool.keepalive,
+        pool_wait_s=upstream.pool.wait,
+        ca_file=upstream.ca_file,
+        health_path=health.path if health else None,
+        health_interval_s=health.interval if health else 5.0,
+    )
+
+
+def _with_cache(route: Route, cache: CacheModel, ttl_s: float | None) -> Route:
+    cached = [rule.path for rule in route.match if not rule.methods or rule.methods & {"GET", "HEAD"}]
+    return replace(
+        route,
+        cache=_rules(cache, cache.ttl if ttl_s is None else ttl_s),
+        key=cache.key,
+        path=cached[0] if cache.key else None,
+        tags=tuple(cache.tags),
+        scope=Scope(cache.scope),
+        version=cache.version,
+        suffix=cache.suffix,
+        key_host=cache.key_host,
+        query=QueryRules(
+            allow=None if cache.query.allow is None else tuple(cache.query.allow), ignore=tuple(cache.query.ignore)
+        ),
+        bypass=BypassRules(
+            query=tuple(cache.bypass.query),
+            headers=tuple(name.lower().encode("ascii") for name in cache.bypass.header),
+            cookies=tuple(cache.bypass.cookie),
+        ),
+    )
+
+
+def _rules(cache: CacheModel, ttl_s: float | None) -> CacheRules:
+    return CacheRules(
+        mode=Mode(cache.mode),
+        ttl_s=ttl_s,
+        ttl_by_status=tuple(cache.ttl_by_status.items()),
+        stale_while_revalidate_s=cache.stale_while_revalidate,
+        stale_if_error_s=cache.stale_if_error,
+        max_body_bytes=cache.max_body,
+        client_cache_control=ClientControl(cache.client_cache_control),
+        allow_authorization=cache.allow_authorization or cache.scope in {"user", "session"},
+        keep_stale_s=cache.keep_stale,
+        max_variants=cache.max_variants,
+    )

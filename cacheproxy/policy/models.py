@@ -1,0 +1,180 @@
+"""The policy file as a pydantic model: what may be written, and its JSON Schema."""
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from cacheproxy.policy.model_cache import CacheDefaults, CacheModel
+from cacheproxy.policy.model_types import (
+    Cidr,
+    Duration,
+    Identifier,
+    Matches,
+    Model,
+    PositiveDuration,
+    Rate,
+    Subject,
+    TagTemplates,
+    Token,
+    Words,
+)
+from cacheproxy.policy.units import shown
+
+_NEVER_IDENTITY = re.compile(
+    "host|cookie|authorization|connection|content-.*|transfer-encoding|te|trailer|upgrade|keep-alive|expect|forwarded"
+    "|via|x-forwarded-.*|range|if-.*|cache-control",
+    re.IGNORECASE,
+)
+"""Fields that mean something to HTTP itself."""
+
+
+def _url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("the URL holds a user name or password; the origin is asked without")
+    if parts.scheme == "unix":
+        if parts.netloc or not parts.path:
+            raise ValueError("a unix socket is written as `unix:///run/app.sock`")
+        return url
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{shown(url)} is not the URL of an origin; write `http://127.0.0.1:8000`")
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError(f"{shown(url)} has a path or query; targets are sent to the origin as they are received")
+    if parts.port == 0:
+        raise ValueError(f"{shown(url)} has no usable port")
+    return url
+
+
+def _session_key(key: str) -> str:
+    if key.count("{id}") != 1 or key.count("{") != 1:
+        raise ValueError(f"{shown(key)} must hold `{{id}}` once, and no other name: `session:{{id}}`")
+    return key
+
+
+def _identity(fields: dict[str, str]) -> dict[str, str]:
+    for name in fields:
+        if _NEVER_IDENTITY.fullmatch(name):
+            raise ValueError(f"`{name}` has a meaning of its own and cannot carry identity; write `X-User-Id`")
+    return fields
+
+
+def _tenant_source(source: str) -> str:
+    kind, _, name = source.partition("." if source.startswith("session.") else ":")
+    if source == "host" or (kind in {"session", "header"} and name):
+        return source
+    raise ValueError(
+        f"{shown(source)} is not where a tenant is found; write `session.org_id`, `header:X-Org-Id` or `host`"
+    )
+
+
+class TimeoutsModel(Model):
+    """How long the origin may take."""
+
+    connect: PositiveDuration = Field(default=1.0, description="To accept a connection.")
+    first_byte: PositiveDuration = Field(default=30.0, description="To begin its answer.")
+    idle: PositiveDuration = Field(default=60.0, description="Between two pieces of an answer.")
+
+
+class PoolModel(Model):
+    """Connections to the origin."""
+
+    max_connections: int = Field(default=256, ge=1, le=65535)
+    keepalive: Duration = Field(default=2.0, description="An idle connection's life; keep it under the origin's own.")
+    wait: PositiveDuration = Field(default=5.0, description="How long a request waits for a free connection.")
+
+
+class HealthModel(Model):
+    """How the origin's health is probed."""
+
+    path: Annotated[str, Field(pattern="^/")] = "/health"
+    interval: PositiveDuration = 5.0
+
+
+class UpstreamModel(Model):
+    """The service behind."""
+
+    url: Annotated[str, AfterValidator(_url)] = Field(
+        default="http://127.0.0.1:8000", description="http, https, or unix:///path/to/socket."
+    )
+    timeouts: TimeoutsModel = Field(default_factory=TimeoutsModel)
+    pool: PoolModel = Field(default_factory=PoolModel)
+    health: HealthModel | None = None
+    ca_file: str | None = Field(default=None, description="Certificates that an https origin is checked against.")
+
+
+class SessionModel(Model):
+    """Where sessions are found, and what of them the origin is told."""
+
+    cookie: Token = "session_id"
+    key: Annotated[str, AfterValidator(_session_key)] = Field(default="session:{id}", description="Its key in Redis.")
+    ttl: PositiveDuration = 3600.0
+    sliding: bool = Field(default=True, description="Whether use prolongs a session.")
+    identity: Annotated[dict[Token, str], AfterValidator(_identity)] = Field(
+        default={}, description="Request field to session field. Always removed from what the client sent."
+    )
+
+
+class TenantModel(Model):
+    """Whose data a request is about."""
+
+    from_: Annotated[str, AfterValidator(_tenant_source)] = Field(
+        alias="from", description="`session.FIELD`, `header:NAME` or `host`."
+    )
+    enforce: bool = Field(default=False, description="Refuse requests without a tenant.")
+
+
+class LimitModel(Model):
+    """A rate limit."""
+
+    rate: Rate = Field(default=(100, 60.0), description="`100/minute`, `10/s`, `100 per 60s`.")
+    by: Annotated[list[Subject], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)] = Field(
+        default=["client_ip"], min_length=1, description="For each of what."
+    )
+    algorithm: Literal["gcra", "sliding_window", "sliding_log", "fixed_window", "token_bucket"] = "gcra"
+    burst: int = Field(default=0, ge=0, description="What may come at once (gcra, token_bucket); 0: the whole rate.")
+    count: Literal["all", "miss"] = Field(default="all", description="Whether hits count too.")
+    on_redis_down: Literal["allow", "deny", "local"] = "allow"
+
+
+class DefaultsModel(Model):
+    """What routes share."""
+
+    cache: CacheDefaults = Field(default_factory=CacheDefaults)
+
+
+class RouteModel(Model):
+    """What is done with requests that match."""
+
+    name: Identifier
+    match: Matches = Field(description="`GET /articles/{id:int}`, `GET|PUT api.example.com/x`, a mapping, or a list.")
+    session: Literal["required", "optional", "ignore"] = "optional"
+    cache: CacheModel | None = None
+    limits: Words = Field(default=[], description="Names of the limits that apply.")
+    purge: TagTemplates = Field(default=[], description="Tags purged once the origin has answered with success.")
+    refuse_body: bool = Field(default=False, description="Answer requests that have a body with 413.")
+
+
+class EventsModel(Model):
+    """Events that purge."""
+
+    channel: Words = Field(
+        default=["cacheproxy:events"], description="Redis channels; a glob (`users:*`) is a pattern."
+    )
+    on: dict[str, TagTemplates] = Field(default={}, description="Event type to tags it purges: `article:{data.id}`.")
+
+
+class PolicyModel(Model):
+    """A policy of cacheproxy."""
+
+    version: Literal[1]
+    upstream: UpstreamModel = Field(default_factory=UpstreamModel)
+    trusted_proxies: list[Cidr] = Field(default=[], description="Whose word on the client address counts.")
+    session: SessionModel | None = None
+    tenant: TenantModel | None = None
+    limits: dict[Identifier, LimitModel] = Field(default={}, description="Rate limits by name.")
+    defaults: DefaultsModel = Field(default_factory=DefaultsModel)
+    routes: list[RouteModel] = Field(default=[], description="The first that matches wins.")
+    events: EventsModel = Field(default_factory=EventsModel)
+    warm: Words = Field(default=[], description="Requests made before the first client comes.")

@@ -1,0 +1,74 @@
+"""Keys that a policy may come to hold, but whose behaviour does not exist yet: refused, never accepted and ignored.
+
+``*`` stands for one step. A row is taken out as its feature lands.
+"""
+
+from fnmatch import fnmatchcase
+
+from cacheproxy.policy.yaml import Path
+
+NOT_YET_SUPPORTED: frozenset[str] = frozenset(
+    {
+        "warm",
+        "encryption",
+        "leak_guard",
+        "redis",
+        "faults",
+        "mode",
+        "defaults.unmatched",
+        "defaults.limits",
+        "defaults.session",
+        "defaults.timeouts",
+        "upstream.retries",
+        "upstream.client_cert",
+        "session.schemes",
+        "session.sign",
+        "session.redirect",
+        "session.l1_ttl",
+        "tenant.reply",
+        "limits.*.cost",
+        "limits.*.concurrency",
+        "limits.*.exempt",
+        "limits.*.headers",
+        "limits.*.mode",
+        "limits.*.on_limit",
+        "limits.*.precision",
+        "routes.*.batch",
+        "routes.*.mode",
+        "routes.*.on_no_session",
+        "routes.*.redirect",
+        "routes.*.tenant",
+        "routes.*.timeouts",
+        "routes.*.upstream",
+        "routes.*.cache.batch",
+        "routes.*.cache.bypass.when",
+        "routes.*.cache.compress",
+        "routes.*.cache.cookies",
+        "routes.*.cache.early_refresh",
+        "routes.*.cache.encrypt",
+        "routes.*.cache.leak_guard",
+        "routes.*.cache.lookup_when",
+        "routes.*.cache.methods",
+        "routes.*.cache.sensitive",
+        "routes.*.cache.store_when",
+        "routes.*.cache.warm",
+        "defaults.cache.compress",
+        "defaults.cache.early_refresh",
+        "defaults.cache.encrypt",
+        "defaults.cache.sensitive",
+        "events.dedupe",
+        "events.on_gap",
+        "events.refill_concurrency",
+        "events.stream",
+    }
+)
+
+
+def is_unsupported(path: Path) -> bool:
+    """Whether the key at ``path`` is one of those."""
+    steps = [str(step) for step in path]
+    return any(_matches(row.split("."), steps) for row in NOT_YET_SUPPORTED)
+
+
+def _matches(row: list[str], steps: list[str]) -> bool:
+    return len(row) == len(steps) and all(fnmatchcase(step, want) for want, step in zip(row, steps, strict=True))
