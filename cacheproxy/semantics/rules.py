@@ -38,3 +38,6 @@ class CacheRules:
     keep_stale_s: float = 60.0
     """How long a response with a validator is kept beyond its use, so that it can be revalidated."""
     max_variants: int = 32
+    shared_cookies: frozenset[bytes] = frozenset()
+    """Names of cookies that mean the same for everybody: a response that sets no other may be stored with them. ``*``
+    stands for all. Empty, as it should be almost everywhere: a response with Set-Cookie is never stored nor shared."""

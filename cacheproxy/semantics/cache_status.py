@@ -1,0 +1,92 @@
+"""The Cache-Status of an answer: what this cache did and why (RFC 9211)."""
+
+from enum import StrEnum
+
+from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.plan import Forward
+
+CACHE_NAME = b"cacheproxy"
+
+_LARGEST = 999_999_999_999_999
+"""The largest Structured Fields integer (RFC 8941 §3.3.1)."""
+
+
+class Detail(StrEnum):
+    """The closed set of ``detail`` codes. Each has its row in docs/cache-status.md."""
+
+    METHOD = "method"
+    STATUS = "status"
+    NOT_UNDERSTOOD = "not-understood"
+    REQUEST_NO_STORE = "request-no-store"
+    NO_STORE = "no-store"
+    PRIVATE = "private"
+    AUTHORIZATION = "authorization"
+    SET_COOKIE = "set-cookie"
+    VARY_STAR = "vary-star"
+    PARTIAL_CONTENT = "partial-content"
+    NO_LIFETIME = "no-lifetime"
+    NOT_REUSABLE = "not-reusable"
+    TOO_LARGE = "too-large"
+    PRECONDITION = "precondition"
+    NO_ROUTE = "no-route"
+    NO_CACHE_POLICY = "no-cache-policy"
+    ONLY_IF_CACHED = "only-if-cached"
+    STALE_WHILE_REVALIDATE = "stale-while-revalidate"
+    STALE_IF_ERROR = "stale-if-error"
+    MAX_STALE = "max-stale"
+    SOFT_PURGED = "soft-purged"
+    HIT_FOR_MISS = "hit-for-miss"
+    LOCK_TIMEOUT = "lock-timeout"
+    PURGED_IN_FLIGHT = "purged-in-flight"
+    STORE_FAILED = "store-failed"
+    STORE_UNAVAILABLE = "store-unavailable"
+    LIMITED = "limited"
+    TENANT_REQUIRED = "tenant-required"
+    SESSION_REQUIRED = "session-required"
+    UPSTREAM_ERROR = "upstream-error"
+
+
+def cache_status(
+    *,
+    hit: bool = False,
+    fwd: Forward | None = None,
+    fwd_status: int | None = None,
+    ttl: int | None = None,
+    stored: bool = False,
+    collapsed: bool = False,
+    key: str | None = None,
+    detail: str | None = None,
+) -> bytes:
+    """Our member of the list. ``hit`` and ``fwd`` exclude each other; ``ttl`` (seconds) is negative where it was stale.
+
+    ``detail`` is a ``Detail`` or a ``PassReason``, which all are. ``key`` is for debugging only: what is not printable
+    ASCII in it is sent as ``?``.
+    """
+    parts = [CACHE_NAME]
+    if hit:
+        parts.append(b"hit")
+    elif fwd is not None:
+        parts.append(b"fwd=" + fwd.encode("ascii"))
+        if fwd_status is not None:
+            parts.append(b"fwd-status=%d" % fwd_status)
+    if ttl is not None:
+        parts.append(b"ttl=%d" % max(-_LARGEST, min(ttl, _LARGEST)))
+    if stored:
+        parts.append(b"stored")
+    if collapsed:
+        parts.append(b"collapsed")
+    if key is not None:
+        parts.append(b"key=" + _sf_string(key))
+    if detail is not None:
+        parts.append(b"detail=" + detail.encode("ascii"))
+    return b"; ".join(parts)
+
+
+def with_cache_status(fields: Fields, member: bytes) -> Fields:
+    """``fields`` with ``member`` appended to the Cache-Status of caches nearer to the origin (RFC 9211 §2)."""
+    return fields.plus((b"cache-status", member))
+
+
+def _sf_string(text: str) -> bytes:
+    printable = "".join(char if " " <= char <= "~" else "?" for char in text)
+    return b'"' + printable.replace("\\", "\\\\").replace('"', '\\"').encode("ascii") + b'"'

@@ -1,0 +1,230 @@
+"""Whether a shared cache may store a response, for how long, and what of it (RFC 9111 §3)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cacheproxy.semantics.cache_control import CacheControl
+from cacheproxy.semantics.cookies import sets_own_cookie
+from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.forwarding import connection_fields
+from cacheproxy.semantics.freshness import explicit_lifetime, heuristic_lifetime, initial_age
+from cacheproxy.semantics.head import RequestHead, ResponseHead
+from cacheproxy.semantics.invalidation import names_target
+from cacheproxy.semantics.ranges import parse_content_range
+from cacheproxy.semantics.rules import CacheRules, ClientControl, Mode
+from cacheproxy.semantics.vary import variance, vary_names
+
+UNDERSTOOD = frozenset(
+    {200, 203, 204, 206, 300, 301, 302, 303, 307, 308, 400, 403, 404, 405, 406, 409, 410, 414, 500, 501, 502, 503, 504},
+)
+"""Status codes whose caching requirements are met here (RFC 9111 §5.2.2.3)."""
+
+NEVER_STORED = frozenset({304, 412, 416, 428, 429, 431, 511})
+"""Answers to a condition or range of one request, and those that RFC 6585 §3 to §6 forbid to store."""
+
+POLICY_LIFETIME = frozenset({200, 203, 204, 206, 300, 301, 308})
+"""Status codes to which a route's plain ``ttl`` applies. Others take a row of their own (negative caching)."""
+
+NEVER_STORED_FIELDS = frozenset({
+    # RFC 9111 §3.1, RFC 9110 §7.6.1: meant for one connection, or one proxy.
+    b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
+    b"proxy-authenticate", b"proxy-authentication-info", b"proxy-authorization",
+    # Made anew for every answer (RFC 9111 §5.1).
+    b"age",
+    # The quota of the client that was first; it means nothing to the next.
+    b"ratelimit", b"ratelimit-policy", b"ratelimit-limit", b"ratelimit-remaining", b"ratelimit-reset",
+    b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset",
+})  # fmt: skip
+
+
+class PassReason(StrEnum):
+    """Why a response is not stored. Each is a ``detail`` of Cache-Status, see docs/cache-status.md."""
+
+    METHOD = "method"
+    STATUS = "status"
+    NOT_UNDERSTOOD = "not-understood"
+    REQUEST_NO_STORE = "request-no-store"
+    NO_STORE = "no-store"
+    PRIVATE = "private"
+    AUTHORIZATION = "authorization"
+    SET_COOKIE = "set-cookie"
+    VARY_STAR = "vary-star"
+    PARTIAL = "partial-content"
+    NO_LIFETIME = "no-lifetime"
+    NOT_REUSABLE = "not-reusable"
+    TOO_LARGE = "too-large"
+    PRECONDITION = "precondition"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """It may be stored: what a stored response is made of, less its body. Times as in ``storage.contract.Entry``."""
+
+    status: int
+    fields: Fields
+    lifetime_s: float
+    initial_age_s: float
+    swr_s: float
+    sie_s: float
+    must_revalidate: bool
+    keep_until: float
+    vary: tuple[bytes, ...]
+    variance: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """It may not be stored, nor handed to anybody but the client whose request it answers."""
+
+    reason: PassReason
+
+
+@dataclass(frozen=True, slots=True)
+class _Lifetime:
+    seconds: float
+    by_policy: bool
+
+
+def assess(
+    request: RequestHead, response: ResponseHead, rules: CacheRules, *, requested_at: float, received_at: float
+) -> Store | Pass:
+    """Say whether a shared cache may store ``response``, and on what terms (RFC 9111 §3)."""
+    control = CacheControl.effective(response.fields)
+    for reason in _refusals(request, response, control, rules):
+        return Pass(reason)
+    names = vary_names(response.fields) or ()
+    age_s = initial_age(response.fields, requested_at=requested_at, received_at=received_at)
+    lifetime = _lifetime(response, control, rules, age_s=age_s, received_at=received_at)
+    if lifetime is None:
+        return Pass(PassReason.NO_LIFETIME)
+    must_revalidate = not lifetime.by_policy and _forbids_stale(control)
+    swr_s, sie_s = (0.0, 0.0) if must_revalidate else _stale_windows(control, rules)
+    use_s = lifetime.seconds - age_s + max(swr_s, sie_s)
+    keep_s = max(0.0, use_s) + (rules.keep_stale_s if _has_validator(response.fields) else 0.0)
+    if keep_s <= 0.0:
+        return Pass(PassReason.NOT_REUSABLE)
+    return Store(
+        status=response.status,
+        fields=stored_fields(response.fields, control),
+        lifetime_s=lifetime.seconds,
+        initial_age_s=age_s,
+        swr_s=swr_s,
+        sie_s=sie_s,
+        must_revalidate=must_revalidate,
+        keep_until=received_at + keep_s,
+        vary=names,
+        variance=variance(names, request.fields),
+    )
+
+
+def stored_fields(fields: Fields, control: CacheControl | None = None) -> Fields:
+    """What of a response's fields may be kept: not those of a connection, nor those that ``control`` names (§3.1)."""
+    control = CacheControl.effective(fields) if control is None else control
+    dropped = connection_fields(fields) | control.no_cache_fields | control.private_fields
+    return Fields(pair for pair in fields.pairs if pair[0] not in NEVER_STORED_FIELDS and pair[0] not in dropped)
+
+
+def grants_authorized(control: CacheControl) -> bool:
+    """Whether the origin lets a shared cache reuse what was asked for with Authorization (RFC 9111 §3.5)."""
+    return control.public or control.must_revalidate or control.s_maxage_s is not None
+
+
+def _refusals(
+    request: RequestHead, response: ResponseHead, control: CacheControl, rules: CacheRules
+) -> Iterator[PassReason]:
+    """The reasons not to store that hold in every mode."""
+    if request.method == "HEAD" or not (request.method in rules.methods or _post_for_get(request, response, control)):
+        yield PassReason.METHOD
+    if rules.client_cache_control is ClientControl.HONOR and CacheControl.of(request.fields).no_store:
+        yield PassReason.REQUEST_NO_STORE
+    if response.status < 200 or response.status in NEVER_STORED:
+        yield PassReason.STATUS
+    if control.must_understand and response.status not in UNDERSTOOD:
+        yield PassReason.NOT_UNDERSTOOD
+    if control.no_store and not control.must_understand:
+        yield PassReason.NO_STORE
+    if control.private:
+        yield PassReason.PRIVATE
+    if not (rules.allow_authorization or grants_authorized(control)) and b"authorization" in request.fields:
+        yield PassReason.AUTHORIZATION
+    yield from _content_refusals(response, rules)
+
+
+def _content_refusals(response: ResponseHead, rules: CacheRules) -> Iterator[PassReason]:
+    """The reasons not to store that lie in what the response carries."""
+    if sets_own_cookie(response.fields, rules.shared_cookies):
+        yield PassReason.SET_COOKIE
+    if vary_names(response.fields) is None:
+        yield PassReason.VARY_STAR
+    if response.status == 206 and parse_content_range(response.fields) is None:
+        yield PassReason.PARTIAL
+    if _longer_than(rules.max_body_bytes, response.fields):
+        yield PassReason.TOO_LARGE
+
+
+def _post_for_get(request: RequestHead, response: ResponseHead, control: CacheControl) -> bool:
+    """Whether a POST's answer says that it is what a GET would bring, and for how long (RFC 9110 §9.3.3)."""
+    explicit = control.s_maxage_s is not None or control.max_age_s is not None or b"expires" in response.fields
+    location = response.fields.get(b"content-location")
+    return (
+        request.method == "POST"
+        and 200 <= response.status < 300
+        and explicit
+        and location is not None
+        and names_target(location, request)
+    )
+
+
+def _longer_than(limit_bytes: int, fields: Fields) -> bool:
+    length = fields.get(b"content-length") or b""
+    return length.isdigit() and (len(length) > 19 or int(length) > limit_bytes)
+
+
+def _lifetime(
+    response: ResponseHead, control: CacheControl, rules: CacheRules, *, age_s: float, received_at: float
+) -> _Lifetime | None:
+    policy_s = _policy_lifetime(response.status, rules)
+    if policy_s is not None and rules.mode is Mode.OVERRIDE:
+        return _Lifetime(age_s + policy_s, by_policy=True)
+    if control.no_cache:
+        return _Lifetime(0.0, by_policy=False)
+    explicit_s = explicit_lifetime(control, response.fields, received_at)
+    if explicit_s is not None:
+        return _Lifetime(explicit_s, by_policy=False)
+    if policy_s is not None:
+        return _Lifetime(age_s + policy_s, by_policy=False)
+    guessed_s = heuristic_lifetime(control, response.status, response.fields, received_at)
+    if guessed_s is None and _has_validator(response.fields):
+        guessed_s = 0.0
+    return None if guessed_s is None else _Lifetime(guessed_s, by_policy=False)
+
+
+def _policy_lifetime(status: int, rules: CacheRules) -> float | None:
+    for code, ttl_s in rules.ttl_by_status:
+        if code == status:
+            return ttl_s
+    return rules.ttl_s if status in POLICY_LIFETIME else None
+
+
+def _forbids_stale(control: CacheControl) -> bool:
+    """Whether no stale answer is allowed, whatever else is said (RFC 9111 §4.2.4)."""
+    return control.no_cache or control.must_revalidate or control.proxy_revalidate or control.s_maxage_s is not None
+
+
+def _stale_windows(control: CacheControl, rules: CacheRules) -> tuple[float, float]:
+    """Seconds past its lifetime that it may be served while revalidating, and on error (RFC 5861)."""
+    return (
+        _window(control.stale_while_revalidate_s, rules.stale_while_revalidate_s, rules.mode),
+        _window(control.stale_if_error_s, rules.stale_if_error_s, rules.mode),
+    )
+
+
+def _window(origin_s: int | None, policy_s: float | None, mode: Mode) -> float:
+    if policy_s is not None and (mode is Mode.OVERRIDE or origin_s is None):
+        return policy_s
+    return float(origin_s or 0)
+
+
+def _has_validator(fields: Fields) -> bool:
+    return b"etag" in fields or b"last-modified" in fields
