@@ -46,9 +46,7 @@ def subject_of(rule: LimitRule, request: RequestHead, lookup: Callable[[str], st
         value = _value(source, request, lookup)
         if not value:
             return None
-        parts.append(
-            f"{source}={digest(value.encode('utf-8', 'surrogatepass')) if source.startswith(_SECRET) else key_part(value)}"
-        )
+        parts.append(f"{source}={_safe(source, value)}")
     return ",".join(parts) or "all"
 
 
@@ -68,6 +66,11 @@ def is_exempt(rule: LimitRule, request: RequestHead, identity: Identity) -> bool
     except ValueError:
         return False
     return any(address in network for network in exempt.networks)
+
+
+def _safe(source: str, value: str) -> str:
+    """``value`` free of what separates parts; a digest where it may be a credential."""
+    return digest(value.encode("utf-8", "surrogatepass")) if source.startswith(_SECRET) else key_part(value)
 
 
 def _value(source: str, request: RequestHead, lookup: Callable[[str], str | None]) -> str | None:

@@ -21,3 +21,11 @@ class Sessions(Protocol):
     async def load(self, session_id: str, budget: Budget | None = None) -> Session | None:
         """The session, or None where it is unknown, expired or malformed. StateError if it could not be told."""
         ...
+
+
+class NoSessions:
+    """Nobody has a session: a policy without them."""
+
+    async def load(self, session_id: str, budget: Budget | None = None) -> Session | None:  # noqa: ARG002
+        """None, always."""
+        return None
