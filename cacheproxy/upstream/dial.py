@@ -4,10 +4,26 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+from collections.abc import Callable
+from typing import Protocol, TypeVar, cast
 
 from cacheproxy.policy.route import UpstreamRules
-from cacheproxy.upstream.connection import Connection
 from cacheproxy.upstream.reasons import Reason, failure
+
+
+class Dialled(Protocol):
+    """What an event loop can open, and a cancelled or failed attempt can drop."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once, if it was opened at all."""
+        ...
+
+
+D = TypeVar("D", bound=Dialled)
 
 
 class Dialer:
@@ -19,12 +35,12 @@ class Dialer:
         self._tls = tls_context(rules)
         self._tls_name = rules.host if self._tls else None
 
-    async def dial(self) -> Connection:
-        """Return a new connection. UpstreamError, nothing having been sent, where none is to be had in time."""
+    async def dial(self, make: Callable[[], D]) -> D:
+        """Return what ``make`` made, connected. UpstreamError, nothing having been sent, where that fails."""
         limit_s = self._rules.timeouts.connect_s
         try:
             async with asyncio.timeout(limit_s):
-                return await self._open(limit_s)
+                return await self._open(make, limit_s)
         except TimeoutError as error:
             raise failure(Reason.CONNECT_TIMEOUT, f"no connection within {limit_s:g} s") from error
         except socket.gaierror as error:
@@ -36,19 +52,19 @@ class Dialer:
         except OSError as error:
             raise failure(Reason.CONNECT_FAILED, str(error)) from error
 
-    async def _open(self, limit_s: float) -> Connection:
+    async def _open(self, make: Callable[[], D], limit_s: float) -> D:
         if self._rules.socket is not None:
-            return await self._attempt(self._rules.socket, None)
+            return await self._attempt(make, self._rules.socket, None)
         deadline = asyncio.get_running_loop().time() + limit_s
         *others, last = await self._addresses()
         for index, address in enumerate(others):
             share_s = (deadline - asyncio.get_running_loop().time()) / (len(others) - index + 1)
             try:
                 async with asyncio.timeout(share_s):
-                    return await self._attempt(address, self._rules.port)
+                    return await self._attempt(make, address, self._rules.port)
             except OSError:  # and TimeoutError, which is one: the next address may answer
                 continue
-        return await self._attempt(last, self._rules.port)
+        return await self._attempt(make, last, self._rules.port)
 
     async def _addresses(self) -> list[str]:
         host = self._rules.host
@@ -58,19 +74,23 @@ class Dialer:
         found = await loop.getaddrinfo(host, self._rules.port, type=socket.SOCK_STREAM)
         return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
-    async def _attempt(self, place: str, port: int | None) -> Connection:
+    async def _attempt(self, make: Callable[[], D], place: str, port: int | None) -> D:
         loop = asyncio.get_running_loop()
-        connection = Connection(loop, self._rules.timeouts.idle_s)
+        dialled = make()
+
+        def protocol() -> asyncio.BaseProtocol:
+            return cast("asyncio.BaseProtocol", dialled)
+
         tls, name = self._tls, self._tls_name
         try:
             if port is None:
-                await loop.create_unix_connection(lambda: connection, place, ssl=tls, server_hostname=name)
+                await loop.create_unix_connection(protocol, place, ssl=tls, server_hostname=name)
             else:
-                await loop.create_connection(lambda: connection, place, port, ssl=tls, server_hostname=name)
+                await loop.create_connection(protocol, place, port, ssl=tls, server_hostname=name)
         except BaseException:
-            connection.abort()
+            dialled.abort()
             raise
-        return connection
+        return dialled
 
 
 def tls_context(rules: UpstreamRules) -> ssl.SSLContext | None:

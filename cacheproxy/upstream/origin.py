@@ -26,8 +26,9 @@ class HttpOrigin:
         self._host = authority(rules)
         self._times = rules.timeouts
         self._senders: set[asyncio.Task[None]] = set()
+        self._dialer = Dialer(rules)
         self._pool = Pool(
-            Dialer(rules).dial,
+            self._dial,
             size=rules.max_connections,
             wait_s=rules.pool_wait_s,
             keepalive_s=rules.keepalive_s,
@@ -62,6 +63,10 @@ class HttpOrigin:
         """Close all connections; requests under way fail."""
         self._pool.close()
         await asyncio.gather(*self._senders, return_exceptions=True)
+
+    async def _dial(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        return await self._dialer.dial(lambda: Connection(loop, self._times.idle_s))
 
     def _begin(
         self,
