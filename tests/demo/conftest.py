@@ -1,5 +1,6 @@
 """The sample service in process, with a real Valkey."""
 
+import socket
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -36,3 +37,11 @@ async def service(redis: "Redis", redis_url: str) -> AsyncIterator[httpx.AsyncCl
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client,
     ):
         yield client
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
