@@ -12,9 +12,11 @@ from math import ceil
 from cacheproxy.limits.arithmetic import quota_of
 from cacheproxy.limits.contract import Limited, LimitState
 from cacheproxy.policy.route import LimitHeaders, LimitMode
-from cacheproxy.semantics.fields import Pair
+from cacheproxy.semantics.fields import Fields, Pair
 
 PROBLEM_TYPE = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+
+_PROBLEM: tuple[Pair, ...] = ((b"content-type", b"application/problem+json"), (b"cache-control", b"no-store"))
 
 
 def limit_fields(states: Sequence[LimitState], style: LimitHeaders = LimitHeaders.BOTH) -> tuple[Pair, ...]:
@@ -26,26 +28,15 @@ def limit_fields(states: Sequence[LimitState], style: LimitHeaders = LimitHeader
     return standard if style is LimitHeaders.STANDARD else (*standard, *_legacy(shown))
 
 
-def limited_fields(limited: Limited, style: LimitHeaders = LimitHeaders.BOTH) -> tuple[Pair, ...]:
-    """The fields of a refusal: Retry-After in every style, and the quotas that it is over.
+def limited_fields(limited: Limited, style: LimitHeaders = LimitHeaders.BOTH) -> Fields:
+    """The fields of a 429: Retry-After in every style, and the quotas that it is over.
 
     Those come back as late as Retry-After says: it should not point before the ``t`` of the quotas told of (§7.4).
     """
-    retry_after: Pair = (b"retry-after", b"%d" % retry_after_s(limited))
-    violated = [
-        LimitState(rule=state.rule, remaining=0, reset_s=limited.retry_after_s)
-        for state in limited.states
-        if state.rule in (limited.violated or (limited.rule,))
-    ]
-    if not violated or style is LimitHeaders.NONE:
-        return (retry_after,)
-    shown = [state for state in limited.states if state.rule.mode is LimitMode.ENFORCE]
-    standard = () if style is LimitHeaders.LEGACY else _standard(shown, violated)
-    legacy = () if style is LimitHeaders.STANDARD else _legacy(violated)
-    return (*standard, *legacy, retry_after)
+    return Fields((*_PROBLEM, *_refusal(limited, style), (b"retry-after", b"%d" % retry_after_s(limited))))
 
 
-def limited_body(limited: Limited) -> bytes:
+def limited_problem(limited: Limited) -> bytes:
     """The ``application/problem+json`` body of a 429 (RFC 9457; the draft's problem type ``quota-exceeded``)."""
     violated = limited.violated or (limited.rule,)
     problem = {
@@ -62,6 +53,19 @@ def limited_body(limited: Limited) -> bytes:
 def retry_after_s(limited: Limited) -> int:
     """Whole seconds after which the client is admitted; at least 1."""
     return max(1, ceil(limited.retry_after_s))
+
+
+def _refusal(limited: Limited, style: LimitHeaders) -> tuple[Pair, ...]:
+    violated = [
+        LimitState(rule=state.rule, remaining=0, reset_s=limited.retry_after_s)
+        for state in limited.states
+        if state.rule in (limited.violated or (limited.rule,))
+    ]
+    if not violated or style is LimitHeaders.NONE:
+        return ()
+    enforced = [state for state in limited.states if state.rule.mode is LimitMode.ENFORCE]
+    standard = () if style is LimitHeaders.LEGACY else _standard(enforced, violated)
+    return standard if style is LimitHeaders.STANDARD else (*standard, *_legacy(violated))
 
 
 def _standard(policies: Sequence[LimitState], quotas: Sequence[LimitState]) -> tuple[Pair, ...]:

@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 
-from cacheproxy.limits.contract import Check
 from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.lookup import lookup_of
 from cacheproxy.policy.paths import Param, decoded, text_of
-from cacheproxy.policy.route import Count, LimitRule, Route
+from cacheproxy.policy.route import LimitRule, Route
 from cacheproxy.policy.templates import digest, key_part
 from cacheproxy.semantics.head import RequestHead
 
@@ -20,27 +19,16 @@ _SECRET = ("header.", "cookie.", "query.")
 """Sources whose values may be credentials: they reach Redis as digests only."""
 
 
-def checks_of(
-    route: Route, request: RequestHead, params: Mapping[str, Param], identity: Identity, count: Count = Count.ALL
-) -> tuple[Check, ...]:
-    """The checks of ``route``'s limits that count at ``count`` and apply to this request."""
-    rules = [rule for rule in route.limits if rule.count is count]
-    if not rules:
-        return ()
-    lookup = lookup_of(route, request, params, identity)
-    checks = []
-    for rule in rules:
-        subject = None if is_exempt(rule, request, identity) else subject_of(rule, request, lookup)
-        if subject is not None:
-            checks.append(Check(rule, subject, rule.cost))
-    return tuple(checks)
+def subject_of(
+    rule: LimitRule, route: Route, request: RequestHead, params: Mapping[str, Param], identity: Identity
+) -> str | None:
+    """What ``rule`` counts by, in this request; None where it does not apply: exempt, or a part has no value.
 
-
-def subject_of(rule: LimitRule, request: RequestHead, lookup: Callable[[str], str | None]) -> str | None:
-    """What ``rule`` counts by, in this request; None where a part has no value, and so the rule does not apply.
-
-    Two requests have the same subject only if every part is the same. ``lookup`` is ``policy.lookup.lookup_of``'s.
+    Two requests have the same subject only if every part is the same.
     """
+    if is_exempt(rule, request, identity):
+        return None
+    lookup = lookup_of(route, request, params, identity)
     parts = []
     for source in rule.by:
         value = _value(source, request, lookup)

@@ -1,6 +1,5 @@
 """What the upstream is told about who is asking: fields that no client can send. Pure."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 from cacheproxy.client.seal import SEAL_FIELD, seal
@@ -24,23 +23,20 @@ def strip(fields: Fields, rules: SessionRules | None) -> Fields:
     return Fields(pair for pair in fields.pairs if not _claims(pair[0], names, prefixes))
 
 
-def identity_fields(session: Session | None, rules: SessionRules) -> tuple[Pair, ...]:
-    """The fields that carry ``session``'s identity; a value that is absent or cannot stand in a field is left out."""
-    if session is None:
-        return ()
-    values = ((name, _value(scalar_at(session.fields, source))) for name, source in rules.identity)
-    return tuple((name, value) for name, value in values if value is not None)
+def identity_fields(
+    session: Session | None, rules: SessionRules, request: RequestHead, *, now: float
+) -> tuple[Pair, ...]:
+    """The fields that carry ``session``'s identity upstream with ``request``, and the seal over them if there is one.
 
-
-def seal_fields(identity: Sequence[Pair], rules: SessionRules, request: RequestHead, now: float) -> tuple[Pair, ...]:
-    """The field by which the upstream can tell that ``identity`` came from us, for this request and now.
-
-    Sent with an empty identity too: that nobody is logged in is also something only we may say.
+    A value that is absent or cannot stand in a field is left out. No session is sealed too: that nobody is logged in
+    is also something only we may say.
     """
+    told = [(name, _value(session, source)) for name, source in rules.identity]
+    identity = tuple((name, value) for name, value in told if value is not None)
     if not rules.seal_secret:
-        return ()
+        return identity
     sealed = seal(rules.seal_secret, method=request.method, target=request.target, identity=identity, now=now)
-    return ((SEAL_FIELD, sealed),)
+    return (*identity, (SEAL_FIELD, sealed))
 
 
 @lru_cache(maxsize=8)
@@ -60,8 +56,9 @@ def _folded(name: bytes) -> bytes:
     return name.lower().replace(b"_", b"-")
 
 
-def _value(text: str | None) -> bytes | None:
-    """``text`` as a field value (RFC 9110 §5.5), or None: no controls, nothing past Latin-1, no white space around."""
+def _value(session: Session | None, source: str) -> bytes | None:
+    """A field value (RFC 9110 §5.5), or None: no controls, nothing past Latin-1, no white space around it."""
+    text = None if session is None else scalar_at(session.fields, source)
     if not text or text != text.strip() or not all(" " <= c <= "~" or "\xa0" <= c <= "\xff" for c in text):
         return None
     value = text.encode("latin-1")
