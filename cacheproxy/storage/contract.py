@@ -1,5 +1,6 @@
 """A stored response, and what may be asked of a place that keeps them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -62,10 +63,13 @@ class Store(Protocol):
         """The most fitting entry for ``request`` that is at hand in this process; never waits."""
         ...
 
-    async def read(self, key: str, request: Fields, budget: Budget | None = None) -> Found | None:
+    async def read(
+        self, key: str, request: Fields, budget: Budget | None = None, tags: Collection[str] = ()
+    ) -> Found | None:
         """The most fitting entry for ``request``: its variance matches, or the best of the languages asked for.
 
-        StateError if the store did not say.
+        ``tags`` are those which an entry under ``key`` is known to carry: naming them saves a trip. StateError if the
+        store did not say.
         """
         ...
 

@@ -1,0 +1,57 @@
+"""The tag clock in Redis, read: which fields to ask for, and what they say.
+
+One hash, ``{prefix}:clock`` with literal braces: ``epoch``, ``now``, ``base`` (microseconds), and for each recently
+purged tag ``t:`` + tag = "hard_us soft_us".
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cacheproxy.errors import StateError
+from cacheproxy.redis_link.contract import Command
+from cacheproxy.semantics.tag_clock import PurgeTimes, Stamp, Verdict, judge
+
+
+def clock_key(prefix: str) -> str:
+    """The key of the tag clock. In a cluster the braces put it into one slot with the event stream."""
+    return f"{{{prefix}}}:clock"
+
+
+@dataclass(frozen=True, slots=True)
+class ClockView:
+    """The tag clock as it was read: None for ``epoch`` where there is no clock."""
+
+    epoch: str | None
+    base_us: int
+    purges: dict[str, PurgeTimes]
+    asked: frozenset[str]
+
+    def judge(self, stamp: Stamp, tags: Sequence[str]) -> Verdict:
+        """The verdict on what was filled under ``stamp`` with ``tags``, all of which were asked for."""
+        if self.epoch is None:
+            return Verdict.DEAD
+        return judge(stamp, tags, epoch=self.epoch, base_us=self.base_us, purges=self.purges)
+
+    def plus(self, later: "ClockView") -> "ClockView":
+        """Both views; where they differ, what the ``later`` one says."""
+        return ClockView(later.epoch, later.base_us, self.purges | later.purges, self.asked | later.asked)
+
+
+def clock_command(key: str, tags: Sequence[str]) -> Command:
+    """The command that reads the clock as far as it concerns ``tags``."""
+    return ("HMGET", key, "epoch", "base", *(f"t:{tag}" for tag in tags))
+
+
+def read_clock(tags: Sequence[str], reply: Sequence[bytes | None]) -> ClockView:
+    """What ``reply`` to ``clock_command`` says. StateError where it cannot be understood."""
+    epoch, base, *times = reply
+    try:
+        purges = {tag: _times(text) for tag, text in zip(tags, times, strict=True) if text is not None}
+        return ClockView(None if epoch is None else epoch.decode(), int(base or 0), purges, frozenset(tags))
+    except ValueError as error:
+        raise StateError("error", f"the tag clock is unreadable: {error}") from None
+
+
+def _times(text: bytes) -> PurgeTimes:
+    hard_us, soft_us = text.split(b" ")
+    return PurgeTimes(int(hard_us), int(soft_us))

@@ -1,0 +1,161 @@
+"""Entries as bytes that any program can read: a line with a checksum, a line of JSON, the raw body (docs/format.md).
+
+Whatever is not exactly what ``pack`` makes is refused, by kind, and never guessed at: an old or new version, a cut
+value, a flipped bit, somebody else's value under our key.
+"""
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+from zlib import crc32
+
+from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.tag_clock import Stamp
+from cacheproxy.storage.contract import Entry
+
+VERSION = 1
+_MAGIC = b"cacheproxy "
+_START = b"%s%d " % (_MAGIC, VERSION)
+_CHECKSUM_AT = len(_START)
+_META_AT = _CHECKSUM_AT + 9
+"""Eight hexadecimal digits and a line feed."""
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+_encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
+
+
+class CorruptReason(StrEnum):
+    """Why stored bytes are not an entry."""
+
+    FOREIGN = "foreign"
+    """Not ours at all."""
+    VERSION = "version"
+    """Ours, of an older or newer format."""
+    CHECKSUM = "checksum"
+    """Cut short or changed on the way."""
+    MALFORMED = "malformed"
+    """Sound, but made wrongly: by another program, for ours cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corrupt:
+    """Stored bytes that are not an entry: to be treated as a miss."""
+
+    reason: CorruptReason
+
+
+def pack(entry: Entry) -> bytes:
+    """``entry`` as bytes. ValueError if one of its times is not a finite number."""
+    rest = b"%s\n%s" % (_encode(_meta(entry)).encode(), entry.body)
+    return b"%s%08x\n%s" % (_START, crc32(rest), rest)
+
+
+def unpack(packed: bytes) -> Entry | Corrupt:
+    """The entry that ``packed`` holds, or why it holds none."""
+    if not packed.startswith(_START):
+        return Corrupt(CorruptReason.VERSION if packed.startswith(_MAGIC) else CorruptReason.FOREIGN)
+    if packed[_CHECKSUM_AT:_META_AT] != b"%08x\n" % crc32(memoryview(packed)[_META_AT:]):
+        return Corrupt(CorruptReason.CHECKSUM)
+    meta, found, body = packed[_META_AT:].partition(b"\n")
+    try:
+        return _entry(_decode(meta.decode()), body) if found else Corrupt(CorruptReason.MALFORMED)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return Corrupt(CorruptReason.MALFORMED)
+
+
+def _meta(entry: Entry) -> dict[str, Any]:
+    return {
+        "key": entry.key,
+        "status": entry.status,
+        "fields": [(name.decode("latin-1"), value.decode("latin-1")) for name, value in entry.fields.pairs],
+        "body_bytes": len(entry.body),
+        "requested_at": entry.requested_at,
+        "received_at": entry.received_at,
+        "lifetime_s": entry.lifetime_s,
+        "initial_age_s": entry.initial_age_s,
+        "swr_s": entry.swr_s,
+        "sie_s": entry.sie_s,
+        "must_revalidate": entry.must_revalidate,
+        "keep_until": entry.keep_until,
+        "epoch": entry.stamp.epoch,
+        "began_at_us": entry.stamp.began_at_us,
+        "tags": entry.tags,
+        "route": entry.route,
+        "vary": [name.decode("latin-1") for name in entry.vary],
+        "variance": entry.variance.decode("latin-1"),
+    }
+
+
+def _entry(meta: dict[str, Any], body: bytes) -> Entry:
+    if meta["body_bytes"] != len(body):
+        raise ValueError("body_bytes")
+    return Entry(
+        key=_text(meta["key"]),
+        status=_status(meta["status"]),
+        fields=Fields([_field(name, value) for name, value in _list(meta["fields"])]),
+        body=body,
+        requested_at=_number(meta["requested_at"]),
+        received_at=_number(meta["received_at"]),
+        lifetime_s=_number(meta["lifetime_s"]),
+        initial_age_s=_number(meta.get("initial_age_s", 0.0)),
+        swr_s=_number(meta.get("swr_s", 0.0)),
+        sie_s=_number(meta.get("sie_s", 0.0)),
+        must_revalidate=meta.get("must_revalidate", False) is True,
+        keep_until=_number(meta["keep_until"]),
+        stamp=Stamp(_text(meta["epoch"]), _integer(meta["began_at_us"])),
+        tags=tuple(map(_text, _list(meta.get("tags", [])))),
+        route=_text(meta.get("route", "")),
+        vary=tuple(name.encode("latin-1") for name in _list(meta.get("vary", []))),
+        variance=meta.get("variance", "").encode("latin-1"),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _name(name: str) -> bytes:
+    if not _NAME.fullmatch(name):
+        raise ValueError(name)
+    return name.lower().encode("latin-1")
+
+
+def _field(name: str, value: str) -> tuple[bytes, bytes]:
+    # a line feed in a value would let whoever may write to Redis split our responses (RFC 9112 §11.1)
+    if _CONTROL.search(value):
+        raise ValueError(value)
+    return _name(name), value.encode("latin-1")
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError(value)
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if type(value) is not list:
+        raise TypeError(value)
+    return value
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(value)
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise TypeError(value)
+    return float(value)
+
+
+def _status(value: Any) -> int:
+    if not 200 <= _integer(value) <= 599:
+        raise ValueError(value)
+    return int(value)

@@ -1,0 +1,203 @@
+"""L1: stored responses in this process, bounded in bytes, evicted by SIEVE, kept true by the bus."""
+
+from collections.abc import Collection
+from sys import getsizeof
+
+from cacheproxy.clock import Clock, SystemClock
+from cacheproxy.redis_link.contract import Budget
+from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.tag_clock import Verdict
+from cacheproxy.semantics.vary import choose
+from cacheproxy.storage.compact import Commons
+from cacheproxy.storage.contract import Entry, Found, Tier
+from cacheproxy.storage.mirror import ClockMirror, Purged
+from cacheproxy.storage.sieve import Sieve
+from cacheproxy.storage.slot import Slot
+
+
+class MemoryStore:
+    """A Store in this process, and a Mirror that the bus keeps true. Until trusted it answers and keeps nothing.
+
+    A purge costs one step for each of its tags, never one for each entry: entries are judged again when next asked for.
+    """
+
+    def __init__(self, max_bytes: int, *, max_variants: int = 32, clock: Clock | None = None) -> None:
+        """Hold at most ``max_bytes`` in all, and ``max_variants`` entries under one key."""
+        self.max_bytes = max_bytes
+        self.evictions = 0
+        self._max_variants = max_variants
+        self._clock = clock or SystemClock()
+        self._mirror = ClockMirror()
+        self._commons = Commons()
+        self._sieve: Sieve[Slot] = Sieve()
+        self._kept: dict[str, Slot | list[Slot]] = {}
+        """A slot where the response has no Vary, else all variants."""
+        self._entries = 0
+        self._slot_bytes = 0
+
+    def __len__(self) -> int:
+        """How many entries there are, variants counted singly."""
+        return self._entries
+
+    @property
+    def used_bytes(self) -> int:
+        """Memory used by entries and their index."""
+        return self._slot_bytes + getsizeof(self._kept)
+
+    # -- asking
+
+    def find(self, key: str, request: Fields) -> Slot | None:
+        """The slot of the most fitting entry, or None. For the express lane: nothing is unfolded."""
+        if not self._mirror.trusted:
+            return None
+        kept = self._kept.get(key)
+        if kept is None:
+            return None
+        slot = self._alive(kept) if isinstance(kept, Slot) else self._fitting(kept, request)
+        if slot is not None:
+            slot.visited = True
+        return slot
+
+    def peek(self, key: str, request: Fields) -> Found | None:
+        """The most fitting entry for ``request``, or None."""
+        slot = self.find(key, request)
+        return None if slot is None else Found(slot.entry, slot.verdict, Tier.L1)
+
+    async def read(
+        self,
+        key: str,
+        request: Fields,
+        budget: Budget | None = None,  # noqa: ARG002 - the Store contract's
+        tags: Collection[str] = (),  # noqa: ARG002 - the Store contract's
+    ) -> Found | None:
+        """What ``peek`` gives."""
+        return self.peek(key, request)
+
+    async def variants(self, key: str, budget: Budget | None = None) -> list[Entry]:  # noqa: ARG002 - the Store contract's
+        """All entries under ``key``, the newest first."""
+        return self.peek_all(key)
+
+    def peek_all(self, key: str) -> list[Entry]:
+        """All entries under ``key``, the newest first."""
+        if not self._mirror.trusted:
+            return []
+        entries = [slot.entry for slot in self._slots(key) if self._alive(slot)]
+        return sorted(entries, key=lambda entry: -entry.received_at)
+
+    # -- keeping
+
+    async def write(self, entry: Entry, budget: Budget | None = None) -> None:  # noqa: ARG002 - the Store contract's
+        """Keep ``entry`` if it may be kept."""
+        self.keep(entry)
+
+    def keep(self, entry: Entry) -> Slot | None:
+        """Keep ``entry`` in place of the one it replaces; None where it is dead, too large, or nothing is trusted."""
+        if not self._mirror.trusted:
+            return None
+        slot = Slot(entry, self._commons, self._mirror)
+        if slot.verdict is Verdict.DEAD:
+            return None
+        for old in self._slots(entry.key):
+            if _replaces(slot, old):
+                slot.visited = old.visited
+                self._drop(old)
+        if slot.cost_bytes > self.max_bytes:
+            return None
+        self._make_room_among_variants(slot)
+        self._evict(room_bytes=slot.cost_bytes)
+        self._add(slot)
+        self._evict()
+        return slot
+
+    def attach(self, slot: Slot, rendered: object, size_bytes: int) -> None:
+        """Keep ``rendered``, which takes ``size_bytes``, with ``slot`` for as long as that is kept."""
+        if slot not in self._slots(slot.key):
+            return
+        self._slot_bytes += size_bytes - slot.rendered_bytes
+        slot.rendered, slot.rendered_bytes = rendered, size_bytes
+        self._evict()
+
+    async def delete(self, key: str, budget: Budget | None = None) -> int:  # noqa: ARG002 - the Store contract's
+        """Drop every variant under ``key``; how many there were."""
+        slots = self._slots(key)
+        for slot in slots:
+            self._drop(slot)
+        return len(slots)
+
+    # -- as a Mirror of the tag clock
+
+    def apply(self, purge: Purged) -> None:
+        """Forget, or mark stale, what ``purge`` names. Idempotent; order does not matter."""
+        self._mirror.apply(purge)
+
+    def trust(self, trusted: bool, *, epoch: str = "", base_us: int = 0) -> None:  # noqa: FBT001 - the Mirror contract's
+        """Answer from memory (the tag clock is in ``epoch``), or answer nothing until trusted again.
+
+        What began at or before ``base_us`` is dead: after ``clear`` that is the clock's ``now``, for a fill that was
+        under way in the gap may have missed its purge.
+        """
+        if trusted:
+            self._mirror.trust(epoch=epoch, base_us=base_us)
+        else:
+            self._mirror.distrust()
+
+    def clear(self) -> None:
+        """Forget every entry: a gap may have swallowed purges."""
+        self._kept = {}
+        self._sieve.clear()
+        self._entries = self._slot_bytes = 0
+
+    # -- within
+
+    def _slots(self, key: str) -> list[Slot]:
+        kept = self._kept.get(key, [])
+        return [kept] if isinstance(kept, Slot) else list(kept)
+
+    def _fitting(self, slots: list[Slot], request: Fields) -> Slot | None:
+        alive = [slot for slot in list(slots) if self._alive(slot)]
+        best = choose([slot.ref for slot in alive if slot.ref], request)
+        return alive[best[0]] if best else None
+
+    def _alive(self, slot: Slot) -> Slot | None:
+        if slot.keep_until > self._clock.now() and not slot.dead(self._mirror):
+            return slot
+        self._drop(slot)
+        return None
+
+    def _make_room_among_variants(self, slot: Slot) -> None:
+        slots = self._slots(slot.key)
+        if len(slots) >= self._max_variants:
+            self._drop(min(slots, key=_received_at))
+
+    def _add(self, slot: Slot) -> None:
+        others = self._slots(slot.key)
+        self._kept[slot.key] = [*others, slot] if slot.ref else slot
+        self._sieve.add(slot)
+        self._entries += 1
+        self._slot_bytes += slot.cost_bytes
+
+    def _drop(self, slot: Slot) -> None:
+        others = [each for each in self._slots(slot.key) if each is not slot]
+        if others:
+            self._kept[slot.key] = others
+        else:
+            del self._kept[slot.key]
+        self._sieve.remove(slot)
+        self._entries -= 1
+        self._slot_bytes -= slot.cost_bytes
+
+    def _evict(self, room_bytes: int = 0) -> None:
+        while self.used_bytes + room_bytes > self.max_bytes and self._entries:
+            self._drop(self._sieve.victim())
+            self.evictions += 1
+
+
+def _replaces(new: Slot, old: Slot) -> bool:
+    """Whether both answer the same requests. An origin that began or ceased to send Vary has changed its mind."""
+    if new.ref is None or old.ref is None:
+        return True
+    return (new.ref.names, new.ref.variance) == (old.ref.names, old.ref.variance)
+
+
+def _received_at(slot: Slot) -> float:
+    return slot.ref.received_at if slot.ref else 0.0

@@ -1,0 +1,183 @@
+"""L2: stored responses in Redis, shared by all replicas, each read with the tag clock in the same trip."""
+
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from cacheproxy.clock import Clock, SystemClock
+from cacheproxy.redis_link.contract import Budget, Command, Link
+from cacheproxy.redis_link.scripts import load_script
+from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.tag_clock import Verdict
+from cacheproxy.semantics.vary import VariantRef, choose
+from cacheproxy.storage.clock_view import ClockView, clock_command, clock_key, read_clock
+from cacheproxy.storage.codec import Corrupt, pack, unpack
+from cacheproxy.storage.contract import Entry, Found, Tier
+from cacheproxy.storage.marker import is_marker, member, read_marker
+from cacheproxy.storage.variants import digest, ref_of
+
+_ADD_VARIANT = load_script(__package__, "add_variant")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one trip brought: the value under the key, that of the variant guessed at, and the clock."""
+
+    value: bytes | None
+    guessed: dict[str, bytes | None]
+    clock: ClockView
+
+
+class RedisStore:
+    """A Store shared by all replicas. Nothing here needs the bus: the tag clock is read with every entry."""
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        prefix: str,
+        max_value_bytes: int = 16 << 20,
+        max_variants: int = 32,
+        max_remembered: int = 10_000,
+        clock: Clock | None = None,
+    ) -> None:
+        """Keep entries under their keys' text; ``prefix`` names the tag clock. Larger values are not kept."""
+        self.corrupt = 0
+        """Values that were not entries, each treated as a miss."""
+        self._link = link
+        self._clock_key = clock_key(prefix)
+        self._max_value_bytes = max_value_bytes
+        self._max_variants = max_variants
+        self._max_remembered = max_remembered
+        self._clock = clock or SystemClock()
+        self._refs: dict[str, tuple[VariantRef, ...]] = {}
+        """The variants of keys that vary, as last seen: a guess that saves a trip, checked by every read."""
+
+    def peek(self, key: str, request: Fields) -> Found | None:  # noqa: ARG002 - the Store contract's
+        """None: nothing is at hand."""
+        return None
+
+    async def read(
+        self, key: str, request: Fields, budget: Budget | None = None, tags: Collection[str] = ()
+    ) -> Found | None:
+        """The most fitting entry for ``request``; StateError if Redis did not say.
+
+        One trip, if ``tags`` names all that the entry carries; else a second one, on hits alone.
+        """
+        seen = await self._look(key, self._fitting(self._refs.get(key, ()), request), tags, budget)
+        if seen.value is None:
+            return None
+        if not is_marker(seen.value):
+            return await self._judged(self._entry(key, seen.value), request, seen.clock, budget)
+        refs = self._remember(key, seen.value)
+        for name in self._fitting(refs, request):
+            if name not in seen.guessed:
+                seen = await self._look(key, [name], tags, budget)
+            found = await self._judged(self._entry(key, seen.guessed[name]), request, seen.clock, budget)
+            if found is not None:
+                return found
+        return None
+
+    async def variants(self, key: str, budget: Budget | None = None) -> list[Entry]:
+        """All entries under ``key``, the newest first. StateError if Redis did not say."""
+        seen = await self._look(key, [], (), budget)
+        if seen.value is None:
+            return []
+        if is_marker(seen.value):
+            names = [digest(ref) for ref in self._remember(key, seen.value)]
+            seen = await self._look(key, names, (), budget)
+            values: Iterable[bytes | None] = seen.guessed.values()
+        else:
+            values = [seen.value]
+        entries = [entry for value in values if (entry := self._entry(key, value))]
+        clock = await self._clock_for({tag for entry in entries for tag in entry.tags}, seen.clock, budget)
+        alive = [entry for entry in entries if clock.judge(entry.stamp, entry.tags) is not Verdict.DEAD]
+        return sorted(alive, key=lambda entry: -entry.received_at)
+
+    async def write(self, entry: Entry, budget: Budget | None = None) -> None:
+        """Keep ``entry`` until its ``keep_until``, unless it is too large. StateError if it was not kept."""
+        packed = pack(entry)
+        ttl_ms = int((entry.keep_until - self._clock.now()) * 1000)
+        if ttl_ms <= 0 or len(packed) > self._max_value_bytes:
+            return
+        if not entry.vary:
+            await self._link.call("SET", entry.key, packed, "PX", ttl_ms, budget=budget)
+            return
+        ref = ref_of(entry)
+        # one turn, so one pipeline: the variant is there before the marker names it
+        await asyncio.gather(
+            self._link.call("SET", _variant_key(entry.key, digest(ref)), packed, "PX", ttl_ms, budget=budget),
+            self._link.run(
+                _ADD_VARIANT,
+                [entry.key],
+                [member(ref, entry.keep_until), ttl_ms, self._max_variants, self._clock.now()],
+                budget,
+            ),
+        )
+
+    async def delete(self, key: str, budget: Budget | None = None) -> int:
+        """Drop every variant under ``key``; how many there were. StateError if not done."""
+        value: bytes | None = await self._link.call("GET", key, budget=budget)
+        if value is None or not is_marker(value):
+            return int(await self._link.call("DEL", key, budget=budget))
+        names = [digest(ref) for ref in self._remember(key, value)]
+        _, *dropped = await self._link.batch(
+            [("DEL", key), *(("DEL", _variant_key(key, name)) for name in names)], budget
+        )
+        return sum(dropped)
+
+    # -- within
+
+    async def _look(self, key: str, names: Sequence[str], tags: Collection[str], budget: Budget | None) -> _Seen:
+        """One trip. The clock is read last, so that it knows of every purge the values may have missed."""
+        asked = tuple(tags)
+        gets: list[Command] = [("GET", key), *(("GET", _variant_key(key, name)) for name in names)]
+        replies = await self._link.batch([*gets, clock_command(self._clock_key, asked)], budget)
+        value, *guessed = replies[:-1]
+        return _Seen(value, dict(zip(names, guessed, strict=True)), read_clock(asked, replies[-1]))
+
+    def _entry(self, key: str, value: bytes | None) -> Entry | None:
+        if value is None:
+            return None
+        entry = unpack(value)
+        if isinstance(entry, Corrupt) or entry.key != key:
+            self.corrupt += 1
+            return None
+        return entry
+
+    async def _judged(
+        self, entry: Entry | None, request: Fields, clock: ClockView, budget: Budget | None
+    ) -> Found | None:
+        """The entry as found, unless it is dead or answers another request, whatever the marker said."""
+        if entry is None or clock.judge(entry.stamp, entry.tags) is Verdict.DEAD:
+            return None
+        if not choose([ref_of(entry)], request):
+            return None
+        clock = await self._clock_for(entry.tags, clock, budget)
+        verdict = clock.judge(entry.stamp, entry.tags)
+        return None if verdict is Verdict.DEAD else Found(entry, verdict, Tier.L2)
+
+    async def _clock_for(self, tags: Collection[str], clock: ClockView, budget: Budget | None) -> ClockView:
+        """``clock``, and what it says of those ``tags`` that only the entries named."""
+        unknown = [tag for tag in tags if tag not in clock.asked]
+        if not unknown:
+            return clock
+        command = clock_command(self._clock_key, unknown)
+        return clock.plus(read_clock(unknown, await self._link.call(*command, budget=budget)))
+
+    def _remember(self, key: str, value: bytes) -> tuple[VariantRef, ...]:
+        refs = read_marker(value).refs
+        self._refs.pop(key, None)
+        if len(self._refs) >= self._max_remembered:
+            del self._refs[next(iter(self._refs))]
+        self._refs[key] = refs
+        return refs
+
+    @staticmethod
+    def _fitting(refs: Sequence[VariantRef], request: Fields) -> list[str]:
+        """Digests of the variants to ask for: the best two, since an expired one still stands in the marker."""
+        return [digest(refs[index]) for index in choose(refs, request)[:2]] if refs else []
+
+
+def _variant_key(key: str, name: str) -> str:
+    return f"{key}:~{name}"

@@ -1,0 +1,73 @@
+"""One entry in L1, folded small, with what its neighbours, the tag clock and the edge remember about it."""
+
+from sys import getsizeof
+
+from cacheproxy.semantics.tag_clock import Verdict
+from cacheproxy.semantics.vary import VariantRef
+from cacheproxy.storage.compact import Commons, fold, unfold, unfold_tags
+from cacheproxy.storage.contract import Entry
+from cacheproxy.storage.mirror import ClockMirror
+from cacheproxy.storage.sieve import Node
+from cacheproxy.storage.variants import ref_of
+
+
+class Slot(Node):
+    """One entry in L1. ``rendered`` is the edge's own, set by ``MemoryStore.attach`` so that its bytes are counted."""
+
+    __slots__ = (
+        "_commons",
+        "_folded",
+        "_judged_at",
+        "body",
+        "keep_until",
+        "key",
+        "ref",
+        "rendered",
+        "rendered_bytes",
+        "verdict",
+    )
+
+    def __init__(self, entry: Entry, commons: Commons, mirror: ClockMirror) -> None:
+        """Fold ``entry``, and judge it."""
+        super().__init__()
+        self.key = entry.key
+        self.body = entry.body
+        self.keep_until = entry.keep_until
+        self.ref: VariantRef | None = ref_of(entry) if entry.vary else None
+        """What to choose it by; None where the response has no Vary."""
+        self.rendered: object = None
+        self.rendered_bytes = 0
+        self.verdict = mirror.judge(entry.stamp, entry.tags)
+        self._judged_at = mirror.turn
+        self._folded = fold(entry, commons)
+        self._commons = commons
+
+    @property
+    def entry(self) -> Entry:
+        """The entry, unfolded anew: a few microseconds."""
+        return unfold(self.key, self._folded, self.body, self._commons)
+
+    @property
+    def cost_bytes(self) -> int:
+        """Memory it takes: every object it alone keeps alive, as the allocators round them."""
+        sizes = _occupied(self.key) + _occupied(self._folded) + _occupied(self.body)
+        return _FIXED_BYTES + sizes + self.rendered_bytes + (_REF_BYTES if self.ref else 0)
+
+    def dead(self, mirror: ClockMirror) -> bool:
+        """Whether a purge has killed it. One comparison of integers where nothing was purged since it was asked."""
+        if self._judged_at != mirror.turn:
+            self._judged_at = mirror.turn
+            self.verdict = mirror.judge(*unfold_tags(self._folded, self._commons))
+        return self.verdict is Verdict.DEAD
+
+
+def _occupied(value: str | bytes) -> int:
+    """Bytes that ``value`` takes: pymalloc rounds up to 16, and beyond 512 malloc adds its own 16."""
+    size = getsizeof(value)
+    return (size + 15 & ~15) + (16 if size > 512 else 0)
+
+
+_FIXED_BYTES = 128 + 32 + 32
+"""The slot, its ``keep_until``, and its number of rendered bytes."""
+_REF_BYTES = 400
+"""A VariantRef with its parts, and its place in the key's list."""

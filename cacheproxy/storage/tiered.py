@@ -1,0 +1,101 @@
+"""L1 before L2, and no store at all."""
+
+from collections.abc import Collection
+
+from cacheproxy.clock import Clock, SystemClock
+from cacheproxy.errors import StateError
+from cacheproxy.redis_link.contract import Budget
+from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.freshness import current_age
+from cacheproxy.semantics.tag_clock import Verdict
+from cacheproxy.storage.contract import Entry, Found, Store
+from cacheproxy.storage.memory import MemoryStore
+
+
+class TieredStore:
+    """Asks L1, then L2, and keeps in L1 what L2 gave."""
+
+    def __init__(self, l1: MemoryStore, l2: Store, clock: Clock | None = None) -> None:
+        """``l1`` in this process before ``l2``, which is shared."""
+        self.l1 = l1
+        self.l2 = l2
+        self._clock = clock or SystemClock()
+
+    def peek(self, key: str, request: Fields) -> Found | None:
+        """What L1 has."""
+        return self.l1.peek(key, request)
+
+    async def read(
+        self, key: str, request: Fields, budget: Budget | None = None, tags: Collection[str] = ()
+    ) -> Found | None:
+        """What L1 has if it is fresh, else the newer of L1's and L2's: another replica may have refreshed it."""
+        near = self.l1.peek(key, request)
+        if near is not None and self._fresh(near):
+            return near
+        try:
+            far = await self.l2.read(key, request, budget, tags)
+        except StateError:
+            if near is None:
+                raise
+            return near
+        if far is None or (near is not None and near.entry.received_at >= far.entry.received_at):
+            return near
+        self.l1.keep(far.entry)
+        return far
+
+    async def variants(self, key: str, budget: Budget | None = None) -> list[Entry]:
+        """All entries under ``key`` in both, the newest first."""
+        near = self.l1.peek_all(key)
+        try:
+            far = await self.l2.variants(key, budget)
+        except StateError:
+            if not near:
+                raise
+            far = []
+        by_age = sorted([*near, *far], key=lambda entry: entry.received_at)
+        newest = {(entry.vary, entry.variance): entry for entry in by_age}
+        return sorted(newest.values(), key=lambda entry: -entry.received_at)
+
+    async def write(self, entry: Entry, budget: Budget | None = None) -> None:
+        """Keep ``entry`` in both. Where L2 does not, L1 still may: its stamp is the tag clock's own."""
+        self.l1.keep(entry)
+        await self.l2.write(entry, budget)
+
+    async def delete(self, key: str, budget: Budget | None = None) -> int:
+        """Drop every variant under ``key`` from both; how many there were in the one that had more."""
+        near = await self.l1.delete(key)
+        return max(near, await self.l2.delete(key, budget))
+
+    def _fresh(self, found: Found) -> bool:
+        entry = found.entry
+        age_s = current_age(entry.initial_age_s, entry.received_at, self._clock.now())
+        return found.verdict is Verdict.VALID and age_s < entry.lifetime_s
+
+
+class NoStore:
+    """Keeps nothing."""
+
+    def peek(self, key: str, request: Fields) -> Found | None:  # noqa: ARG002 - the Store contract's
+        """None."""
+        return None
+
+    async def read(
+        self,
+        key: str,  # noqa: ARG002 - the Store contract's
+        request: Fields,  # noqa: ARG002
+        budget: Budget | None = None,  # noqa: ARG002
+        tags: Collection[str] = (),  # noqa: ARG002
+    ) -> Found | None:
+        """None."""
+        return None
+
+    async def variants(self, key: str, budget: Budget | None = None) -> list[Entry]:  # noqa: ARG002 - the Store contract's
+        """None."""
+        return []
+
+    async def write(self, entry: Entry, budget: Budget | None = None) -> None:
+        """Forget ``entry``."""
+
+    async def delete(self, key: str, budget: Budget | None = None) -> int:  # noqa: ARG002 - the Store contract's
+        """0."""
+        return 0
