@@ -1,7 +1,8 @@
 """The admin port: health, metrics, purges and a dashboard. It is given what it needs and imports no adapter."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -15,10 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cacheproxy.admin import dashboard
 from cacheproxy.admin.access import Access, Denied
 from cacheproxy.admin.metrics import CONTENT_TYPE, Metrics
-from cacheproxy.admin.purge_request import PurgeRequest, parse_purge
+from cacheproxy.admin.purge_request import parse_purge
 from cacheproxy.admin.stats import summary
 from cacheproxy.errors import ClientError, StateError
-from cacheproxy.invalidation.contract import Receipt
+from cacheproxy.invalidation.contract import Purge, Receipt
 
 MAX_BODY_BYTES = 1 << 20
 
@@ -31,9 +32,17 @@ class Readiness:
     parts: Mapping[str, str] = field(default_factory=dict)
 
 
+class PurgeCall(Protocol):
+    """``invalidation.contract.Purger.purge``."""
+
+    async def __call__(self, purge: Purge, *, wait_s: float | None = None) -> Receipt:
+        """Purge on every replica. StateError if it was not recorded."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminDeps:
-    """All that the admin port asks of the rest. ``purge`` raises ClientError or StateError.
+    """All that the admin port asks of the rest.
 
     ``stats`` is what the counters do not know (version, replicas, policy); ``routes`` one mapping for each route.
     """
@@ -41,7 +50,7 @@ class AdminDeps:
     access: Access
     metrics: Metrics
     ready: Callable[[], Readiness]
-    purge: Callable[[PurgeRequest], Awaitable[Receipt]]
+    purge: PurgeCall
     stats: Callable[[], Mapping[str, object]]
     routes: Callable[[], Sequence[Mapping[str, object]]]
 
@@ -89,7 +98,8 @@ class _Api:
         return Response(self._deps.metrics.render(), headers={"content-type": CONTENT_TYPE})
 
     async def purge(self, request: Request) -> Response:
-        receipt = await self._deps.purge(parse_purge(await _body(request)))
+        asked = parse_purge(await _body(request))
+        receipt = await self._deps.purge(asked.purge, wait_s=asked.wait_s)
         return JSONResponse(asdict(receipt))
 
     async def stats(self, _request: Request) -> Response:

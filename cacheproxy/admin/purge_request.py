@@ -7,54 +7,42 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from cacheproxy.errors import ClientError
-from cacheproxy.invalidation.contract import PurgeMode
+from cacheproxy.invalidation.contract import Purge, PurgeMode
+from cacheproxy.policy.tags import PurgeRequest, purge_tags
+from cacheproxy.policy.units import duration_s
 
 MAX_NAMES = 10_000
 MAX_NAME_BYTES = 1_024
 MAX_WAIT_S = 60.0
-LISTS = ("tags", "keys", "paths", "routes")
-MEMBERS = frozenset({*LISTS, "tenant", "all", "mode", "wait"})
+MEMBERS = frozenset({"tags", "keys", "paths", "routes", "tenant", "all", "mode", "wait"})
 
-_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(ms|s|m)", re.ASCII)
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PurgeRequest:
-    """What an operator asks to purge, checked but not yet turned into tags. ``everything`` is the member ``all``."""
+@dataclass(frozen=True, slots=True)
+class AskedPurge:
+    """What an operator asks to purge, and how long to wait for the replicas to acknowledge (None: not at all)."""
 
-    tags: tuple[str, ...] = ()
-    keys: tuple[str, ...] = ()
-    paths: tuple[str, ...] = ()
-    routes: tuple[str, ...] = ()
-    tenant: str | None = None
-    """Narrows the purge to one tenant; on its own it names nothing."""
-    everything: bool = False
-    mode: PurgeMode = PurgeMode.HARD
+    purge: Purge
     wait_s: float | None = None
-    """How long to wait for the replicas to acknowledge; None: not at all."""
 
 
-def parse_purge(body: bytes) -> PurgeRequest:
+def parse_purge(body: bytes) -> AskedPurge:
     """The purge that ``body`` asks for. ClientError(400) where it is not JSON, is not understood or names nothing."""
     members = _members(body)
-    purge = PurgeRequest(
+    request = PurgeRequest(
         tags=_names(members, "tags"),
         keys=_names(members, "keys"),
         paths=_names(members, "paths"),
         routes=_names(members, "routes"),
         tenant=_tenant(members),
         everything=_everything(members),
-        mode=_mode(members),
-        wait_s=_wait_s(members),
     )
-    named = purge.tags or purge.keys or purge.paths or purge.routes
-    if purge.everything and named:
-        _refuse('"all" and single names contradict each other: send one or the other')
-    if not purge.everything and not named:
-        _refuse('the purge names nothing: give "tags", "keys", "paths" or "routes", or say "all": true')
-    return purge
+    mode, wait_s = _mode(members), _wait_s(members)
+    try:
+        return AskedPurge(Purge(tags=purge_tags(request), mode=mode), wait_s)
+    except ValueError as error:
+        _refuse(str(error))
 
 
 def _members(body: bytes) -> Mapping[str, object]:
@@ -95,15 +83,13 @@ def _name(name: object, kind: str) -> str:
         _refuse(f'"{kind}" holds something that is not a string of at least one character')
     if _CONTROL.search(name) or not _fits(name):
         _refuse(f'"{kind}" holds a name with control characters, of over {MAX_NAME_BYTES} bytes or not of Unicode')
-    if kind == "paths" and not name.startswith("/"):
-        _refuse(f'"paths" holds {name!r}, which does not begin with "/"')
     return name
 
 
 def _fits(name: str) -> bool:
     try:
         return len(name.encode()) <= MAX_NAME_BYTES
-    except UnicodeEncodeError:  # a lone surrogate: JSON can write one, Redis keys cannot hold it
+    except UnicodeEncodeError:  # a lone surrogate: JSON can write one, no tag holds it
         return False
 
 
@@ -130,10 +116,10 @@ def _wait_s(members: Mapping[str, object]) -> float | None:
     wait = members.get("wait")
     if wait is None:
         return None
-    match = _DURATION.fullmatch(wait) if isinstance(wait, str) else None
-    if match is None:
-        _refuse('"wait" must be a duration such as "2s" or "500ms"')
-    wait_s = float(match[1]) * _SECONDS[match[2]]
+    try:
+        wait_s = duration_s(wait)
+    except ValueError as error:
+        _refuse(f'"wait": {error}')
     if wait_s > MAX_WAIT_S:
         _refuse(f'"wait" is over {MAX_WAIT_S:.0f} s')
     return wait_s

@@ -9,8 +9,8 @@ import pytest
 from cacheproxy.admin.access import Access
 from cacheproxy.admin.app import AdminDeps, Readiness, admin_app
 from cacheproxy.admin.metrics import Metrics
-from cacheproxy.admin.purge_request import PurgeRequest
-from cacheproxy.invalidation.contract import Receipt
+from cacheproxy.admin.purge_request import AskedPurge
+from cacheproxy.invalidation.contract import Purge, Receipt
 
 
 @dataclass
@@ -19,14 +19,14 @@ class Rest:
 
     metrics: Metrics = field(default_factory=lambda: Metrics(config_hash="cafe"))
     readiness: Readiness = field(default_factory=lambda: Readiness(True, {"redis": "down"}))
-    purges: list[PurgeRequest] = field(default_factory=list)
+    purges: list[AskedPurge] = field(default_factory=list)
     fault: Exception | None = None
 
-    async def purge(self, request: PurgeRequest) -> Receipt:
+    async def purge(self, purge: Purge, *, wait_s: float | None = None) -> Receipt:
         """Keep the request, or fail as told."""
         if self.fault:
             raise self.fault
-        self.purges.append(request)
+        self.purges.append(AskedPurge(purge, wait_s))
         return Receipt(event_id="7-0", at_us=7, acknowledged=("a",), silent=("b",))
 
     def deps(self, access: Access) -> AdminDeps:

@@ -3,9 +3,10 @@
 import pytest
 
 from cacheproxy.admin.app import MAX_BODY_BYTES, Readiness
-from cacheproxy.admin.purge_request import PurgeRequest
+from cacheproxy.admin.purge_request import AskedPurge
 from cacheproxy.errors import StateError
-from cacheproxy.invalidation.contract import PurgeMode
+from cacheproxy.invalidation.contract import Purge, PurgeMode
+from cacheproxy.policy.tags import tenant_tag
 
 
 async def test_livez_is_alive_whatever_else_is_not(client, rest):
@@ -39,7 +40,7 @@ async def test_purge_hands_on_what_was_asked_and_answers_with_the_receipt(client
     )
     assert answer.status_code == 200
     assert answer.json() == {"event_id": "7-0", "at_us": 7, "acknowledged": ["a"], "silent": ["b"]}
-    assert rest.purges == [PurgeRequest(tags=("article:1",), tenant="acme", mode=PurgeMode.SOFT, wait_s=2.0)]
+    assert rest.purges == [AskedPurge(Purge(tags=(tenant_tag("acme", "article:1"),), mode=PurgeMode.SOFT), 2.0)]
 
 
 async def test_a_bad_purge_is_a_problem_document_and_purges_nothing(client, rest):

@@ -6,29 +6,45 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cacheproxy.admin.purge_request import MAX_NAME_BYTES, MAX_NAMES, PurgeRequest, parse_purge
+from cacheproxy.admin.purge_request import MAX_NAME_BYTES, MAX_NAMES, AskedPurge, parse_purge
 from cacheproxy.errors import ClientError
-from cacheproxy.invalidation.contract import PurgeMode
+from cacheproxy.invalidation.contract import Purge, PurgeMode
+from cacheproxy.policy.tags import PurgeRequest, purge_tags
 
 
 @pytest.mark.parametrize(
-    ("body", "purge"),
+    ("body", "request_"),
     [
         ({"tags": ["a", "b:*"]}, PurgeRequest(tags=("a", "b:*"))),
+        ({"tags": ["größe"]}, PurgeRequest(tags=("größe",))),
         ({"keys": ["articles:1"]}, PurgeRequest(keys=("articles:1",))),
         ({"paths": ["/articles/1"]}, PurgeRequest(paths=("/articles/1",))),
-        ({"routes": ["article"], "mode": "soft"}, PurgeRequest(routes=("article",), mode=PurgeMode.SOFT)),
+        ({"routes": ["article"], "all": False}, PurgeRequest(routes=("article",))),
+        ({"tags": ["a"], "tenant": "acme"}, PurgeRequest(tags=("a",), tenant="acme")),
+        ({"tenant": "acme"}, PurgeRequest(tenant="acme")),
+        ({"tags": ["a"], "tenant": None}, PurgeRequest(tags=("a",))),
         ({"all": True}, PurgeRequest(everything=True)),
-        ({"all": True, "tenant": "acme"}, PurgeRequest(everything=True, tenant="acme")),
-        ({"tags": ["a"], "all": False, "wait": "1.5s"}, PurgeRequest(tags=("a",), wait_s=1.5)),
-        ({"tags": ["a"], "wait": "250ms"}, PurgeRequest(tags=("a",), wait_s=0.25)),
-        ({"tags": ["a"], "wait": "1m", "tenant": None}, PurgeRequest(tags=("a",), wait_s=60.0)),
-        ({"tags": ["größe"]}, PurgeRequest(tags=("größe",))),
     ],
 )
-def test_what_is_meant_is_what_is_read(body, purge):
-    """Every member has its place in the request."""
-    assert parse_purge(json.dumps(body).encode()) == purge
+def test_what_is_named_is_what_is_purged(body, request_):
+    """Every member that names something has its place in the request that the policy turns into tags."""
+    assert parse_purge(json.dumps(body).encode()) == AskedPurge(Purge(tags=purge_tags(request_)))
+
+
+@pytest.mark.parametrize(
+    ("members", "mode", "wait_s"),
+    [
+        ({}, PurgeMode.HARD, None),
+        ({"mode": "hard", "wait": None}, PurgeMode.HARD, None),
+        ({"mode": "soft", "wait": "250ms"}, PurgeMode.SOFT, 0.25),
+        ({"wait": "1.5s"}, PurgeMode.HARD, 1.5),
+        ({"wait": "1m"}, PurgeMode.HARD, 60.0),
+    ],
+)
+def test_how_to_purge_is_read(members, mode, wait_s):
+    """Hard unless asked otherwise, and without waiting unless told how long."""
+    asked = parse_purge(json.dumps({"tags": ["a"], **members}).encode())
+    assert (asked.purge.mode, asked.wait_s) == (mode, wait_s)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +53,7 @@ def test_what_is_meant_is_what_is_read(body, purge):
         pytest.param({}, "names nothing", id="empty"),
         pytest.param({"tags": []}, "names nothing", id="empty-list-is-not-all"),
         pytest.param({"all": False}, "names nothing", id="all-false"),
-        pytest.param({"tenant": "acme"}, "names nothing", id="tenant-alone"),
+        pytest.param({"tenant": ""}, "not a string of", id="empty-tenant-is-not-all"),
         pytest.param({"tag": ["a"]}, "unknown member 'tag'", id="misspelt"),
         pytest.param({"all": True, "tags": ["a"]}, "contradict", id="all-and-some"),
         pytest.param({"all": "true"}, '"all" must be', id="all-as-text"),
@@ -50,13 +66,15 @@ def test_what_is_meant_is_what_is_read(body, purge):
         pytest.param({"tags": ["\ud800"]}, "not of Unicode", id="lone-surrogate"),
         pytest.param({"tags": ["x" * (MAX_NAME_BYTES + 1)]}, "of over", id="long"),
         pytest.param({"tags": ["x"] * (MAX_NAMES + 1)}, "has over", id="many"),
-        pytest.param({"paths": ["articles"]}, 'does not begin with "/"', id="relative-path"),
+        pytest.param({"paths": ["articles"]}, "does not begin with `/`", id="relative-path"),
+        pytest.param({"tags": ["@route/article"]}, "begins with `@`", id="a-tag-of-our-own"),
+        pytest.param({"keys": ["articles:*:1"]}, "not a whole key", id="glob"),
         pytest.param({"tags": ["a"], "tenant": 7}, "not a string", id="tenant-number"),
         pytest.param({"tags": ["a"], "mode": "gentle"}, '"mode" must be', id="mode"),
         pytest.param({"tags": ["a"], "mode": ["hard"]}, '"mode" must be', id="mode-list"),
-        pytest.param({"tags": ["a"], "wait": 2}, '"wait" must be', id="wait-without-unit"),
-        pytest.param({"tags": ["a"], "wait": "2 s"}, '"wait" must be', id="wait-with-space"),
-        pytest.param({"tags": ["a"], "wait": "-2s"}, '"wait" must be', id="wait-negative"),
+        pytest.param({"tags": ["a"], "wait": 2}, "has no unit", id="wait-without-unit"),
+        pytest.param({"tags": ["a"], "wait": "soon"}, "not a duration", id="wait-as-a-word"),
+        pytest.param({"tags": ["a"], "wait": "-2s"}, "not a duration", id="wait-negative"),
         pytest.param({"tags": ["a"], "wait": "2m"}, '"wait" is over', id="wait-too-long"),
         pytest.param([], "must be a JSON object", id="list"),
     ],
@@ -83,8 +101,8 @@ def test_what_is_not_json_is_refused(body):
 def test_any_bytes_are_a_purge_or_a_400(body):
     """The parser answers or refuses; it never fails."""
     try:
-        purge = parse_purge(body if isinstance(body, bytes) else body.encode())
+        asked = parse_purge(body if isinstance(body, bytes) else body.encode())
     except ClientError as refused:
         assert refused.status == 400
     else:
-        assert purge.everything or purge.tags or purge.keys or purge.paths or purge.routes
+        assert asked.purge.tags
