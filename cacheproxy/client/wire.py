@@ -101,7 +101,13 @@ def clock_args(time_us: int | None = None) -> Args:
 
 
 def purge_args(
-    layout: Layout, tags: Sequence[str], mode: str, *, lifetime_us: int = 0, waiter: str = "", time_us: int | None = None
+    layout: Layout,
+    tags: Sequence[str],
+    mode: str,
+    *,
+    lifetime_us: int = 0,
+    waiter: str = "",
+    time_us: int | None = None,
 ) -> Args:
     """Arguments of ``PURGE``. ``lifetime_us`` is that of the longest-lived entry, or 0 where it is not known."""
     return (*clock_args(time_us), layout.bus, STREAM_LENGTH, lifetime_us, mode, waiter, *tags)

@@ -24,6 +24,11 @@ class Purge:
     tags: tuple[str, ...]
     mode: PurgeMode = PurgeMode.HARD
 
+    def __post_init__(self) -> None:
+        """ValueError if it names nothing: that is a mistake, and never means everything."""
+        if not self.tags:
+            raise ValueError("a purge must name at least one tag")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
@@ -69,7 +74,7 @@ class Mirror(Protocol):
         """Forget, or mark stale, what ``purge`` names. Idempotent; order does not matter."""
         ...
 
-    def trust(self, trusted: bool, *, epoch: str = "", base_us: int = 0, until: float = inf) -> None:
+    def trust(self, trusted: bool, *, epoch: str = "", base_us: int = 0, until: float = inf) -> None:  # noqa: FBT001
         """Answer from memory (link alive, tag clock in ``epoch``), or answer nothing until trusted again.
 
         ``until`` is a moment of ``clock.monotonic``: from then on nothing is answered, whether or not anybody came to

@@ -1,0 +1,118 @@
+"""One fill per key among all replicas: leases in Redis, in memory, and none at all."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+
+from cacheproxy.client.wire import Layout, clock_args, with_clock
+from cacheproxy.errors import StateError
+from cacheproxy.fills.contract import Held, Taken, Waited
+from cacheproxy.fills.waiters import Waiters
+from cacheproxy.redis_link.contract import Budget, Link
+from cacheproxy.redis_link.scripts import load_script, script
+from cacheproxy.semantics.tag_clock import Stamp
+
+_LUA = "cacheproxy.fills.lua"
+_ACQUIRE = script("acquire", with_clock(load_script(_LUA, "acquire").source))
+_RELEASE = load_script(_LUA, "release")
+
+Begin = Callable[[Budget | None], Awaitable[Stamp]]
+"""Where stamps come from: ``Purger.begin``."""
+
+
+class RedisLeases:
+    """A contract.Leases in Redis. A holder that dies keeps its lease for ``age_s``, and no longer.
+
+    ``time_us`` stands in for Redis TIME in tests.
+    """
+
+    def __init__(self, link: Link, prefix: str, age_s: float) -> None:
+        """``hear`` must be given the bus's messages of kind ``wake``."""
+        self.time_us: int | None = None
+        self._link = link
+        self._layout = Layout(prefix)
+        self._age_ms = int(age_s * 1000)
+        self._waiters = Waiters()
+
+    async def acquire(self, key: str, budget: Budget | None = None) -> Held | Taken:
+        """The lease on ``key`` with a tag-clock stamp taken in the same step, or who has it. StateError."""
+        token = secrets.token_hex(16)
+        keys = (self._layout.clock, self._layout.stream, self._layout.lease(key))
+        args = (*clock_args(self.time_us), token, self._age_ms)
+        ours, first, second = await self._link.run(_ACQUIRE, keys, args, budget)
+        if ours:
+            return Held(key, token, Stamp(first.decode(), int(second)))
+        return Taken(key, first.decode(), expires_in_s=max(0, second) / 1000)
+
+    async def wait(self, taken: Taken, patience_s: float) -> Waited:
+        """Wait, holding no connection, until ``taken`` ends; at most ``patience_s``. Never raises StateError.
+
+        If no word comes, the lease's own end is one: then whoever waits competes again.
+        """
+        return await self._waiters.wait(taken, patience_s)
+
+    async def release(self, held: Held, outcome: Waited) -> None:
+        """Give the lease back and wake those who wait with ``outcome``. What Redis does not take runs out by itself."""
+        with contextlib.suppress(StateError):
+            args = (held.token, self._layout.bus, outcome.value)
+            await self._link.run(_RELEASE, (self._layout.lease(held.key),), args)
+
+    def hear(self, members: Mapping[str, object]) -> None:
+        """A message of kind ``wake`` came on the bus."""
+        with contextlib.suppress(ValueError):
+            self._waiters.wake(str(members.get("token")), Waited(members.get("outcome")))
+
+
+class MemoryLeases:
+    """A contract.Leases for several engines in one process: what ``RedisLeases`` is to several replicas."""
+
+    def __init__(self, begin: Begin, age_s: float) -> None:
+        """Stamps come from ``begin``."""
+        self._begin = begin
+        self._age_s = age_s
+        self._leases: dict[str, tuple[str, float]] = {}
+        self._waiters = Waiters()
+
+    async def acquire(self, key: str, budget: Budget | None = None) -> Held | Taken:
+        """The lease on ``key`` with a stamp, or who has it. StateError if ``begin`` raises it."""
+        now = asyncio.get_running_loop().time()
+        token, expires_at = self._leases.get(key, ("", now))
+        if expires_at > now:
+            return Taken(key, token, expires_in_s=expires_at - now)
+        token = secrets.token_hex(16)
+        self._leases[key] = (token, now + self._age_s)
+        try:
+            return Held(key, token, await self._begin(budget))
+        except BaseException:
+            del self._leases[key]
+            raise
+
+    async def wait(self, taken: Taken, patience_s: float) -> Waited:
+        """Wait until ``taken`` ends; at most ``patience_s``."""
+        return await self._waiters.wait(taken, patience_s)
+
+    async def release(self, held: Held, outcome: Waited) -> None:
+        """Give the lease back and wake those who wait with ``outcome``."""
+        if self._leases.get(held.key, ("", 0.0))[0] == held.token:
+            del self._leases[held.key]
+        self._waiters.wake(held.token, outcome)
+
+
+class NoLeases:
+    """A contract.Leases that gives every lease: for a replica that is alone, whose flights suffice."""
+
+    def __init__(self, begin: Begin) -> None:
+        """Stamps come from ``begin``."""
+        self._begin = begin
+
+    async def acquire(self, key: str, budget: Budget | None = None) -> Held:
+        """Always held. StateError if ``begin`` raises it."""
+        return Held(key, "", await self._begin(budget))
+
+    async def wait(self, taken: Taken, patience_s: float) -> Waited:  # noqa: ARG002 - there is nobody to wait for
+        """LOST at once: nobody holds anything."""
+        return Waited.LOST
+
+    async def release(self, held: Held, outcome: Waited) -> None:
+        """Nothing."""

@@ -1,0 +1,8 @@
+-- KEYS: lease. ARGV: token, bus, outcome. Only the holder's token takes the lease away; whoever waits for this token is
+-- told in any case, for a holder that ran late may have filled all the same.
+
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('DEL', KEYS[1])
+end
+redis.call('PUBLISH', ARGV[2], cjson.encode({kind = 'wake', token = ARGV[1], outcome = ARGV[3]}))
+return 1

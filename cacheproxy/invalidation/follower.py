@@ -1,0 +1,97 @@
+"""How far this replica has followed the tag clock, and so whether it may answer from memory. No I/O."""
+
+from cacheproxy.clock import Clock
+from cacheproxy.errors import StateError
+from cacheproxy.invalidation.contract import Applied
+from cacheproxy.invalidation.messages import BeatSaid, Record
+from cacheproxy.invalidation.mirrors import Mirrors
+from cacheproxy.invalidation.observer import BusObserver
+from cacheproxy.invalidation.replay import History, Position
+from cacheproxy.invalidation.tag_clock import Beat
+
+
+class Follower:
+    """Keeps ``mirrors`` at one position of the clock, and trusted for one lease after each heartbeat of our own."""
+
+    def __init__(self, mirrors: Mirrors, lease_s: float, clock: Clock, observer: BusObserver) -> None:
+        """Nowhere yet, and not trusted."""
+        self.position: Position | None = None
+        self.trusted = False
+        self.until = 0.0
+        """When trust ends (``clock.monotonic``) unless another heartbeat is heard."""
+        self._mirrors = mirrors
+        self._lease_s = lease_s
+        self._clock = clock
+        self._observer = observer
+
+    def begin(self, beat: Beat, history: History) -> None:
+        """A connection is made, ``beat`` is its first word, and ``history`` all that the stream still has.
+
+        Stays where it was if the history goes on from there, else forgets everything and goes on from ``beat``. What
+        began before ``since_us`` may have been purged by a record never seen, so mirrors do not vouch for it.
+        """
+        at = self.position
+        if at is None or at.epoch != beat.epoch or not at.at_us <= beat.last_us or not history.reaches(at.at_us):
+            self._restart(beat.epoch, beat.last_us)
+        self.until = self._clock.monotonic() + self._lease_s
+
+    def follow(self, record: Record) -> bool:
+        """Step on to ``record``; False if it was passed already. StateError if one before it is missing."""
+        at = self._here()
+        if record.epoch != at.epoch:
+            at = self._restart(record.epoch, record.after_us)
+        if record.at_us <= at.at_us:
+            return False
+        if record.after_us != at.at_us:
+            raise _missing(record.after_us, at)
+        self.position = Position(epoch=at.epoch, since_us=at.since_us, at_us=record.at_us)
+        return True
+
+    def apply(self, purge: Applied, source: str) -> None:
+        """Pass a purge on to the mirrors."""
+        self._mirrors.apply(purge)
+        self._observer.applied(source)
+
+    def check(self, beat: BeatSaid) -> None:
+        """A heartbeat, anyone's, names the last record: it must be the one we are at. StateError otherwise."""
+        at = self._here()
+        if beat.epoch != at.epoch:
+            self._restart(beat.epoch, beat.last_us)
+        elif beat.last_us != at.at_us:
+            raise _missing(beat.last_us, at)
+
+    def trust(self, sent_at: float, base_us: int) -> None:
+        """Our own heartbeat of ``sent_at`` came round: all that was recorded before it has been applied."""
+        at = self._here()
+        self.until = sent_at + self._lease_s
+        if self.until <= self._clock.monotonic():
+            return
+        self._mirrors.trust(trusted=True, epoch=at.epoch, base_us=max(base_us, at.since_us), until=self.until)
+        self._note(trusted=True)
+
+    def distrust(self) -> None:
+        """Answer nothing until trusted again."""
+        self._mirrors.trust(trusted=False)
+        self._note(trusted=False)
+
+    def _here(self) -> Position:
+        assert self.position is not None, "begin comes first"
+        return self.position
+
+    def _restart(self, epoch: str, since_us: int) -> Position:
+        self._mirrors.clear()
+        self._observer.cleared()
+        # so that they follow the purges of this epoch from here on, though they answer nothing yet
+        self._mirrors.trust(trusted=True, epoch=epoch, base_us=since_us)
+        self.distrust()
+        self.position = Position(epoch=epoch, since_us=since_us, at_us=since_us)
+        return self.position
+
+    def _note(self, *, trusted: bool) -> None:
+        if trusted != self.trusted:
+            self.trusted = trusted
+            self._observer.connected(now=trusted)
+
+
+def _missing(said_us: int, at: Position) -> StateError:
+    return StateError("lost", f"the bus went from record {at.at_us} to {said_us}")

@@ -1,0 +1,93 @@
+"""Who has applied a purge, and from when on it does not matter whether they have."""
+
+import asyncio
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from cacheproxy.clock import Clock, SystemClock
+
+HEARTBEAT_S = 1.0
+LEASE_S = 2 * HEARTBEAT_S
+"""How long a replica trusts its memory after it sent the last heartbeat that it heard: two missed, and it is off."""
+MARGIN_S = 0.1
+"""Two machines' monotonic clocks may differ by this much over a lease."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Waiter:
+    """One purge whose acknowledgements are awaited."""
+
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+    acknowledged: set[str] = field(default_factory=set)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Who can no longer serve what was purged, and who still might."""
+
+    acknowledged: tuple[str, ...]
+    silent: tuple[str, ...]
+
+
+class Receipts:
+    """Collects what replicas say on the bus about themselves and about purges."""
+
+    def __init__(self, replica: str, lease_s: float = LEASE_S, clock: Clock | None = None) -> None:
+        """``replica`` is our own id: what we ask for we have applied already."""
+        self.replica = replica
+        self.lease_s = lease_s
+        self._clock = clock or SystemClock()
+        self._waiting: dict[str, Waiter] = {}
+        self._heard_at: dict[str, float] = {}
+
+    def hear_from(self, replica: str) -> None:
+        """A heartbeat of ``replica`` came in."""
+        self._heard_at[replica] = self._clock.monotonic()
+
+    def acknowledge(self, token: str, replica: str) -> None:
+        """``replica`` has applied the purge of the waiter ``token``, who may have left."""
+        waiter = self._waiting.get(token)
+        if waiter is not None:
+            waiter.acknowledged.add(replica)
+            waiter.news.set()
+
+    def live(self) -> set[str]:
+        """Replicas heard of lately enough that they may answer from memory; those gone for long are forgotten."""
+        now = self._clock.monotonic()
+        self._heard_at = {name: at for name, at in self._heard_at.items() if now - at < 30 * self.lease_s}
+        return {name for name, at in self._heard_at.items() if now - at < self.lease_s + MARGIN_S}
+
+    @contextmanager
+    def waiter(self) -> Iterator[Waiter]:
+        """Listen for acknowledgements; to be entered before the purge is sent, which they may outrun."""
+        waiter = Waiter(acknowledged={self.replica})
+        self._waiting[waiter.token] = waiter
+        try:
+            yield waiter
+        finally:
+            del self._waiting[waiter.token]
+
+    async def collect(self, waiter: Waiter, registered: Iterable[str], wait_s: float) -> Outcome:
+        """Wait until all replicas have acknowledged, or ``wait_s`` is over.
+
+        A heartbeat that a replica sends after the purge reaches it after the purge. So one that has not applied the
+        purge trusts its memory, at the latest, for one lease from now: after that its silence is as good as a word.
+        """
+        expected = {*registered, *self.live(), self.replica}
+        lease_ends_s = self.lease_s + MARGIN_S
+        await _until(waiter, expected, min(wait_s, lease_ends_s))
+        silent = set() if wait_s >= lease_ends_s else expected - waiter.acknowledged
+        return Outcome(acknowledged=tuple(sorted(expected - silent)), silent=tuple(sorted(silent)))
+
+
+async def _until(waiter: Waiter, expected: set[str], wait_s: float) -> None:
+    try:
+        async with asyncio.timeout(wait_s):
+            while not expected <= waiter.acknowledged:
+                waiter.news.clear()
+                await waiter.news.wait()
+    except TimeoutError:
+        return
