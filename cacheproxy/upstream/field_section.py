@@ -1,7 +1,5 @@
 """Field lines read by llhttp, with the checks that it leaves to us."""
 
-import re
-
 from httptools import HttpParserError, HttpResponseParser
 
 from cacheproxy.semantics.fields import Pair
@@ -9,7 +7,6 @@ from cacheproxy.upstream.limits import MAX_FIELDS, MAX_HEAD_BYTES
 from cacheproxy.upstream.reasons import Reason, failure
 
 END = b"\r\n\r\n"
-BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 ANY_STATUS_LINE = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -45,8 +42,11 @@ def parse_trailers(section: bytes) -> list[Pair]:
 
 
 def check_partial(section: bytes, scanned: int = 0) -> None:
-    """Refuse a section that is too long, or that no bytes to come can make right: it holds a bare line feed."""
+    """Refuse a section that is too long, or that no bytes to come can make right: it holds a bare line feed.
+
+    The first ``scanned`` bytes were checked before.
+    """
     if len(section) > MAX_HEAD_BYTES:
         raise failure(Reason.HEAD_TOO_LARGE, f"over {MAX_HEAD_BYTES} bytes")
-    if BARE_LINE_FEED.search(section, max(scanned - 1, 0)):
+    if section.count(b"\n", scanned) != section.count(b"\r\n", max(scanned - 1, 0)):
         raise failure(Reason.MALFORMED_RESPONSE, "bare line feed")

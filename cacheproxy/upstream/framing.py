@@ -10,13 +10,14 @@ from typing import Protocol
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.upstream.bodies import NO_FIELDS
 from cacheproxy.upstream.field_section import END, check_partial, parse_trailers
-from cacheproxy.upstream.limits import MAX_CHUNK_LINE_BYTES
+from cacheproxy.upstream.limits import MAX_EXTENSION_BYTES
 from cacheproxy.upstream.reasons import Reason, failure
 
-FIRST_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+EXTENSION = rb"[ \t]{0,8}(?:;[\t\x20-\x7e\x80-\xff]{0,%d})" % MAX_EXTENSION_BYTES
+FIRST_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:%b)?\r\n" % EXTENSION)
 NEXT_LINE = re.compile(rb"\r\n" + FIRST_LINE.pattern)
 """The line end that closes a chunk, and the next chunk's line."""
-PARTIAL_LINE = re.compile(rb"\r?|(?:\r\n)?[0-9A-Fa-f]{0,15}[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
+PARTIAL_LINE = re.compile(rb"\r?|(?:\r\n)?[0-9A-Fa-f]{0,15}%b?\r?" % EXTENSION)
 NOT_IN_TRAILERS = frozenset({b"content-length", b"transfer-encoding", b"connection", b"host", b"trailer", b"te"})
 
 
@@ -91,11 +92,12 @@ class UntilCloseDecoder:
 class ChunkedDecoder:
     """The chunked transfer coding (RFC 9112 §7.1), strictly: no bare line feed, no sign, no space before a size."""
 
-    __slots__ = ("_held", "_in_trailers", "_left", "_line", "done", "surplus", "trailers")
+    __slots__ = ("_held", "_in_trailers", "_left", "_line", "_scanned", "done", "surplus", "trailers")
 
     def __init__(self) -> None:
         """Expect the first chunk."""
         self._held = b""
+        self._scanned = 0
         self._left = 0
         self._line = FIRST_LINE
         self._in_trailers = False
@@ -108,6 +110,7 @@ class ChunkedDecoder:
         if self._left >= len(data):
             self._left -= len(data)
             return data
+        self._scanned = len(self._held)
         if self._held:
             data = self._held + data
             self._held = b""
@@ -150,9 +153,10 @@ class ChunkedDecoder:
         if data.startswith(b"\r\n", at):
             self.done = True
             return at + 2
-        end = data.find(END, at)
+        scanned = self._scanned if at == 0 else 0
+        end = data.find(END, at + max(scanned - 3, 0))
         if end < 0:
-            check_partial(data[at:])
+            check_partial(data[at:], scanned)
             return at
         check_partial(data[at : end + 4])
         self.trailers = Fields(pair for pair in parse_trailers(data[at : end + 4]) if pair[0] not in NOT_IN_TRAILERS)
@@ -161,5 +165,5 @@ class ChunkedDecoder:
 
 
 def _check_partial_line(line: bytes) -> None:
-    if len(line) > MAX_CHUNK_LINE_BYTES or not PARTIAL_LINE.fullmatch(line):
+    if not PARTIAL_LINE.fullmatch(line):
         raise failure(Reason.MALFORMED_RESPONSE, "bad chunk size")

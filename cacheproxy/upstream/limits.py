@@ -4,7 +4,8 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_FIELDS = 256
 MAX_INTERIM = 32
 """Interim responses before the final one."""
-MAX_CHUNK_LINE_BYTES = 4096
+MAX_EXTENSION_BYTES = 4096
+"""Of the extensions of one chunk, which are read and forgotten."""
 HELD_BODY_BYTES = 16 * 1024
 """A sized body up to this is handed over with its head, so that its breaking off is a clean 502."""
 HIGH_WATER_BYTES = 64 * 1024

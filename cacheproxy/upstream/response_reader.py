@@ -74,16 +74,17 @@ class ResponseReader:
     def _read_heads(self, data: bytes) -> bytes:
         at = 0
         while self._decoder is None:
-            end = data.find(END, at)
+            scanned = 0 if at else len(self._held)
+            end = data.find(END, at + max(scanned - 3, 0))
             if end < 0:
-                self._hold(data[at:], scanned=0 if at else len(self._held))
+                self._hold(data[at:], scanned)
                 return b""
             self._read_head(data[at : end + 4])
             at = end + 4
         self._held = b""
         return data[at:]
 
-    def _hold(self, partial: bytes, *, scanned: int) -> None:
+    def _hold(self, partial: bytes, scanned: int) -> None:
         check_partial(partial, scanned)
         if not partial.startswith(VERSION) and not VERSION.startswith(partial):
             raise failure(Reason.MALFORMED_RESPONSE, "not an HTTP/1 response")
@@ -95,12 +96,13 @@ class ResponseReader:
         line = STATUS_LINE.match(raw)
         if line is None:
             raise failure(Reason.MALFORMED_RESPONSE, "bad status line")
-        pairs = parse_head(raw)
-        head = ResponseHead(int(line[2]), Fields(pairs))
-        if head.status >= 200:
-            self._begin_body(head, pairs, old=line[1] == b"0")
-        elif head.status == 101:
+        status = int(line[2])
+        if status == 101:
             raise failure(Reason.UNASKED_UPGRADE)
+        pairs = parse_head(raw)
+        head = ResponseHead(status, Fields(pairs))
+        if status >= 200:
+            self._begin_body(head, pairs, old=line[1] == b"0")
         else:
             self._keep_interim(head)
 
