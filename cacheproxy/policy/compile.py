@@ -70,6 +70,7 @@ def compile_route(
         name=route.name,
         match=tuple(route.match),
         session=SessionUse(route.session),
+        user_field=model.session.user_field if model.session else "user_id",
         limits=tuple(limits[name] for name in route.limits),
         purge=tuple(route.purge),
         refuse_body=route.refuse_body,
@@ -115,6 +116,7 @@ def compile_session(session: SessionModel) -> SessionRules:
         key=session.key,
         ttl_s=session.ttl,
         sliding=session.sliding,
+        user_field=session.user_field,
         identity=tuple((name.lower().encode("ascii"), field) for name, field in session.identity.items()),
     )
 

@@ -74,7 +74,7 @@ def _no_key(route: Route, request: RequestHead, identity: Identity) -> NoKeyReas
         return NoKeyReason.NO_TENANT
     if route.scope is Scope.SESSION and not identity.session_id:
         return NoKeyReason.NO_SESSION
-    if route.scope is Scope.USER and user_id_of(identity) is None:
+    if route.scope is Scope.USER and user_id_of(identity, route.user_field) is None:
         return NoKeyReason.NO_USER
     return None
 
@@ -115,7 +115,7 @@ def _suffix(route: Route, request: RequestHead, params: Params, identity: Identi
     if query.rest is not None:
         yield "~q=" + key_part(query.rest.decode("latin-1"))
     if route.scope is Scope.USER:
-        yield "~u=" + digest((user_id_of(identity) or "").encode("utf-8", "surrogatepass"))
+        yield "~u=" + digest((user_id_of(identity, route.user_field) or "").encode("utf-8", "surrogatepass"))
     if route.scope is Scope.SESSION:
         yield "~s=" + digest((identity.session_id or "").encode("utf-8", "surrogatepass"))
 
@@ -126,7 +126,7 @@ def _tags(
     tags = [EVERYTHING, route_tag(route.name), path_tag(request.path), *render_tags(route.tags, lookup)]
     if route.key is not None:
         tags += [key_tag(resource), *route.key.prefixes]
-    user_id = user_id_of(identity)
+    user_id = user_id_of(identity, route.user_field)
     if route.scope in {Scope.USER, Scope.SESSION} and user_id is not None:
         tags.append(bounded(f"user:{user_id}"))
     if route.scope is Scope.SESSION:

@@ -67,9 +67,9 @@ def scalar_at(fields: Mapping[str, object], dotted: str) -> str | None:
     return str(value)
 
 
-def user_id_of(identity: Identity) -> str | None:
-    """The session's ``user_id`` as text, or None."""
-    return scalar_at(identity.session, "user_id") or None
+def user_id_of(identity: Identity, user_field: str) -> str | None:
+    """The id of the session's user as text, or None."""
+    return scalar_at(identity.session, user_field) or None
 
 
 def cookies_of(request: RequestHead) -> Iterator[tuple[str, str]]:

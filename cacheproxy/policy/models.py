@@ -111,6 +111,7 @@ class SessionModel(Model):
     key: Annotated[str, AfterValidator(_session_key)] = Field(default="session:{id}", description="Its key in Redis.")
     ttl: PositiveDuration = 3600.0
     sliding: bool = Field(default=True, description="Whether use prolongs a session.")
+    user_field: str = Field(default="user_id", min_length=1, description="The session field that names the user.")
     identity: Annotated[dict[Token, str], AfterValidator(_identity)] = Field(
         default={}, description="Request field to session field. Always removed from what the client sent."
     )

@@ -220,6 +220,8 @@ class Route:
     key: KeyTemplate | None = None
     tags: tuple[Template, ...] = ()
     scope: Scope = Scope.PUBLIC
+    user_field: str = "user_id"
+    """The session field that names the user (``SessionRules.user_field``)."""
     session: SessionUse = SessionUse.OPTIONAL
     limits: tuple[LimitRule, ...] = ()
     purge: tuple[Template, ...] = ()

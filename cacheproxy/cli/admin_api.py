@@ -1,0 +1,109 @@
+"""Commands that ask a running sidecar: health, purge, publish, stats."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from cacheproxy.cli.output import print_json, print_pairs
+from cacheproxy.errors import CacheproxyError, Fault, PolicyError
+
+_TIMEOUT_S = 5.0
+_LONGEST_WAIT_S = 65.0
+
+
+class AdminError(CacheproxyError):
+    """The sidecar's admin port could not be asked, or refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admin:
+    """A running sidecar's admin port."""
+
+    host: str
+    port: int
+    token: str | None = None
+
+    def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> httpx.Response:
+        """The answer, whatever its status. AdminError where there is none."""
+        headers = {"authorization": f"Bearer {self.token}"} if self.token else {}
+        timeout = httpx.Timeout(_TIMEOUT_S, read=_LONGEST_WAIT_S if body else _TIMEOUT_S)
+        try:
+            with httpx.Client(timeout=timeout, trust_env=False) as client:
+                return client.request(method, self._url(path), json=body, headers=headers)
+        except httpx.HTTPError as error:
+            raise AdminError(
+                f"no answer from {self._url('')}: {error}; is the sidecar running there (--admin)?"
+            ) from error
+
+    def result(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, object]:
+        """The answer's JSON object. AdminError where the sidecar refused, with its reason."""
+        answer = self.ask(method, path, body)
+        try:
+            found = answer.json()
+        except ValueError:
+            found = None
+        if answer.is_success and isinstance(found, dict):
+            return found
+        detail = found.get("detail") if isinstance(found, dict) else None
+        raise AdminError(f"{path} answered {answer.status_code}: {detail or answer.reason_phrase}")
+
+    def _url(self, path: str) -> str:
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (where one listens, not where one connects)
+        host = everywhere.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}{path}"
+
+
+def health(admin: Admin, *, as_json: bool) -> int:
+    """Print whether the sidecar is ready. 0, or 1 if it is not."""
+    try:
+        answer = admin.ask("GET", "/readyz")
+    except AdminError as error:
+        print_json({"status": "unreachable", "detail": str(error)}) if as_json else print(error)
+        return 1
+    print_json(answer.json()) if as_json else print("ready" if answer.is_success else f"not ready: {answer.text}")
+    return 0 if answer.is_success else 1
+
+
+def purge(admin: Admin, body: Mapping[str, object], *, as_json: bool) -> int:
+    """Purge what ``body`` names and print the receipt. 0, or 1 if a replica did not acknowledge in time."""
+    receipt = admin.result("POST", "/api/v1/purge", body)
+    silent = receipt.get("silent") or []
+    if as_json:
+        print_json(receipt)
+    else:
+        print_pairs((name, _listed(value)) for name, value in receipt.items())
+    return 1 if silent else 0
+
+
+def publish(admin: Admin, kind: str, data: str, *, as_json: bool) -> int:
+    """Publish an event of the type ``kind`` and print what came of it. 0."""
+    try:
+        event = {"type": kind, "data": json.loads(data)}
+    except ValueError as error:
+        raise PolicyError("data", [Fault(f"not JSON: {error}")]) from error
+    result = admin.result("POST", "/api/v1/events", event)
+    print_json(result) if as_json else print_pairs((name, _listed(value)) for name, value in result.items())
+    return 0
+
+
+def stats(admin: Admin, *, as_json: bool) -> int:
+    """Print the sidecar's counters. 0."""
+    found = admin.result("GET", "/api/v1/stats")
+    print_json(found) if as_json else print_pairs(_flat(found, ""))
+    return 0
+
+
+def _listed(value: object) -> object:
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _flat(found: Mapping[str, object], prefix: str) -> list[tuple[str, object]]:
+    pairs: list[tuple[str, object]] = []
+    for name, value in found.items():
+        if isinstance(value, dict):
+            pairs += _flat(value, f"{prefix}{name}.")
+        else:
+            pairs.append((prefix + name, json.dumps(value)))
+    return pairs

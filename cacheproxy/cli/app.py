@@ -1,0 +1,192 @@
+"""The commands and their arguments. What a command does is imported when it runs, so that each starts fast."""
+# ruff: noqa: PLC0415 (imports inside of commands, on purpose)
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="cacheproxy",
+    help="A caching reverse-proxy sidecar.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Config = Annotated[
+    Path, typer.Option("--config", "-c", envvar="CACHEPROXY_CONFIG", help="The policy file.", show_default=True)
+]
+File = Annotated[Path, typer.Argument(envvar="CACHEPROXY_CONFIG", help="The policy file.")]
+AdminAt = Annotated[str | None, typer.Option("--admin", metavar="HOST:PORT", help="The admin port [CACHEPROXY_ADMIN].")]
+Names = list[str]
+DEFAULT_FILE = Path("cacheproxy.yaml")
+
+
+@app.command()
+def serve(
+    config: Annotated[str | None, typer.Option(metavar="FILE", help="The policy file [CACHEPROXY_CONFIG].")] = None,
+    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="For clients [CACHEPROXY_LISTEN].")] = None,
+    admin: AdminAt = None,
+    upstream: Annotated[
+        str | None, typer.Option(metavar="URL", help="In place of the policy's [CACHEPROXY_UPSTREAM].")
+    ] = None,
+    redis: Annotated[
+        str | None, typer.Option(metavar="URL|embedded|none", help="Shared state [CACHEPROXY_REDIS, REDIS_URL].")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Processes [CACHEPROXY_WORKERS].")] = None,
+) -> None:
+    """Run the sidecar."""
+    from cacheproxy.cli.serve import run
+    from cacheproxy.settings import Settings
+
+    _exit(
+        run(Settings.load(config=config, listen=listen, admin=admin, upstream=upstream, redis=redis, workers=workers))
+    )
+
+
+@app.command()
+def demo(
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Try the demo's steps instead of printing them.")
+    ] = False,
+) -> None:
+    """Run the sidecar in front of a sample service, and say what to try."""
+    from cacheproxy.cli.demo import run
+
+    _exit(run(self_test=self_test))
+
+
+@app.command()
+def check(file: File = DEFAULT_FILE, json: Json = False) -> None:
+    """Check a policy file: every fault at once, with its line."""
+    from cacheproxy.cli import policy_file
+
+    _exit(policy_file.check(file, as_json=json))
+
+
+@app.command()
+def routes(config: Config = DEFAULT_FILE, json: Json = False) -> None:
+    """Print the route table."""
+    from cacheproxy.cli import policy_file
+
+    _exit(policy_file.routes(config, as_json=json))
+
+
+@app.command()
+def explain(
+    method: Annotated[str, typer.Argument(help="GET, POST, ...")],
+    target: Annotated[str, typer.Argument(help="Path and query, such as /articles/5?b=2.")],
+    header: Annotated[list[str] | None, typer.Option("--header", "-H", help="'Name: value', repeatable.")] = None,
+    session: Annotated[str | None, typer.Option(help="The session's fields as JSON.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="The tenant.")] = None,
+    client_ip: Annotated[str, typer.Option(help="The client's address.")] = "127.0.0.1",
+    config: Config = DEFAULT_FILE,
+    json: Json = False,
+) -> None:
+    """Say what would become of a request, and why. Asks neither Redis nor the origin."""
+    from cacheproxy.cli import policy_file
+
+    _exit(
+        policy_file.explain_request(
+            config, method, target, header or [], session=session, tenant=tenant, client_ip=client_ip, as_json=json
+        )
+    )
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFAULT_FILE,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    json: Json = False,
+) -> None:
+    """Write a policy to start from."""
+    from cacheproxy.cli import policy_file
+
+    _exit(policy_file.init(file, force=force, as_json=json))
+
+
+@app.command()
+def schema(json: Json = False) -> None:  # noqa: ARG001 (it is JSON either way)
+    """Print the JSON Schema of the policy file."""
+    from cacheproxy.policy.schema import schema_text
+
+    print(schema_text(), end="")
+
+
+@app.command()
+def version(json: Json = False) -> None:
+    """Print the version."""
+    from cacheproxy import __version__
+    from cacheproxy.cli.output import print_json
+
+    print_json({"version": __version__}) if json else print(__version__)
+
+
+@app.command()
+def health(admin: AdminAt = None, json: Json = False) -> None:
+    """Say whether the sidecar is ready (for a container's health check)."""
+    from cacheproxy.cli import admin_api
+
+    _exit(admin_api.health(_admin(admin), as_json=json))
+
+
+@app.command()
+def purge(
+    tag: Annotated[Names | None, typer.Option(help="Repeatable, as are key, path and route.")] = None,
+    key: Annotated[
+        Names | None, typer.Option(help="A key such as articles:42, or a beginning: articles:list:*.")
+    ] = None,
+    path: Annotated[Names | None, typer.Option(help="A path, with all its queries.")] = None,
+    route: Annotated[Names | None, typer.Option(help="All that a route stored.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Of this tenant alone.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Everything.")] = False,
+    soft: Annotated[bool, typer.Option("--soft", help="Make it stale, rather than gone.")] = False,
+    wait: Annotated[str | None, typer.Option(metavar="2s", help="Wait for every replica to acknowledge.")] = None,
+    admin: AdminAt = None,
+    json: Json = False,
+) -> None:
+    """Purge by tag, key, path, route, tenant, or all."""
+    from cacheproxy.cli import admin_api
+
+    body = {"tags": tag, "keys": key, "paths": path, "routes": route, "tenant": tenant, "all": everything, "wait": wait}
+    named = {name: value for name, value in body.items() if value}
+    _exit(admin_api.purge(_admin(admin), named | ({"mode": "soft"} if soft else {}), as_json=json))
+
+
+@app.command()
+def publish(
+    kind: Annotated[str, typer.Argument(metavar="TYPE", help="The event's type, such as article.updated.")],
+    data: Annotated[str, typer.Argument(help="The event's data as JSON.")] = "{}",
+    admin: AdminAt = None,
+    json: Json = False,
+) -> None:
+    """Publish an event, as a service would."""
+    from cacheproxy.cli import admin_api
+
+    _exit(admin_api.publish(_admin(admin), kind, data, as_json=json))
+
+
+@app.command()
+def stats(admin: AdminAt = None, json: Json = False) -> None:
+    """Print the counters of a running sidecar."""
+    from cacheproxy.cli import admin_api
+
+    _exit(admin_api.stats(_admin(admin), as_json=json))
+
+
+def _admin(at: str | None) -> Any:
+    from cacheproxy.cli.admin_api import Admin
+    from cacheproxy.settings import Settings
+
+    settings = Settings.load(admin=at)
+    host, port = settings.admin
+    token = settings.admin_token
+    return Admin(host=host, port=port, token=token.get_secret_value() if token else None)
+
+
+def _exit(code: int) -> None:
+    raise typer.Exit(code)
