@@ -63,7 +63,9 @@ async def _greet(wire: Wire, endpoint: Endpoint) -> None:
     if endpoint.db:
         commands.append(("SELECT", endpoint.db))
     hello, *_ = await ask(wire, commands)
-    if hello[b"role"] == b"replica":
+    if not isinstance(hello, dict):
+        raise StateError(Lost.ERROR, f"{endpoint} does not speak RESP3 (Redis 6 or newer does)")
+    if hello.get(b"role") == b"replica":
         raise StateError(Lost.READONLY, f"{endpoint} is a replica")
 
 

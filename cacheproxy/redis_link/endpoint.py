@@ -72,7 +72,7 @@ class Endpoint:
         if self.socket:
             return f"unix://{self.socket}?db={self.db}"
         scheme = ("rediss" if self.tls else "redis") + ("" if self.kind is Kind.SINGLE else f"+{self.kind}")
-        hosts = ",".join(f"{host}:{port}" for host, port in self.addresses)
+        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.addresses)
         path = f"/{self.service}/{self.db}" if self.service else f"/{self.db}"
         return f"{scheme}://{hosts}{path}"
 

@@ -175,11 +175,14 @@ class RedisLink:
             self._send()
 
     def _adopt(self, wire: Wire) -> None:
-        wire.on_lost = self._wires_less
+        wire.on_lost = self._part_with
         self._wires.append(wire)
 
-    def _wires_less(self, wire: Wire) -> None:
+    def _part_with(self, wire: Wire) -> None:
         self._wires.remove(wire)
+        error = wire.lost_by
+        if error is not None and error.reason == Lost.LOST and wire.due and not self._closed:
+            self._count_failure(error)
 
     def _fail_unsent(self, error: StateError) -> None:
         for _, due in self._outbox:

@@ -89,10 +89,10 @@ class Wire(asyncio.Protocol):
         self.lost_by = error
         if self._transport is not None:
             self._transport.abort()
-        while self.due:
-            self.due.popleft().fail(error)
         if self.on_lost is not None:
             self.on_lost(self)
+        while self.due:
+            self.due.popleft().fail(error)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport (asyncio.Protocol)."""

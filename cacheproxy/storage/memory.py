@@ -1,6 +1,7 @@
 """L1: stored responses in this process, bounded in bytes, evicted by SIEVE, kept true by the bus."""
 
 from collections.abc import Collection
+from math import inf
 from sys import getsizeof
 
 from cacheproxy.clock import Clock, SystemClock
@@ -26,7 +27,8 @@ class MemoryStore:
         self.max_bytes = max_bytes
         self.evictions = 0
         self._max_variants = max_variants
-        self._clock = clock or SystemClock()
+        clock = clock or SystemClock()
+        self._now, self._monotonic = clock.now, clock.monotonic
         self._mirror = ClockMirror()
         self._commons = Commons()
         self._sieve: Sieve[Slot] = Sieve()
@@ -40,6 +42,11 @@ class MemoryStore:
         return self._entries
 
     @property
+    def trusted(self) -> bool:
+        """Whether the bus vouches for what is here, at this moment."""
+        return self._monotonic() < self._mirror.trusted_until
+
+    @property
     def used_bytes(self) -> int:
         """Memory used by entries and their index."""
         return self._slot_bytes + getsizeof(self._kept)
@@ -48,7 +55,7 @@ class MemoryStore:
 
     def find(self, key: str, request: Fields) -> Slot | None:
         """The slot of the most fitting entry, or None. For the express lane: nothing is unfolded."""
-        if not self._mirror.trusted:
+        if not self.trusted:
             return None
         kept = self._kept.get(key)
         if kept is None:
@@ -79,7 +86,7 @@ class MemoryStore:
 
     def peek_all(self, key: str) -> list[Entry]:
         """All entries under ``key``, the newest first."""
-        if not self._mirror.trusted:
+        if not self.trusted:
             return []
         entries = [slot.entry for slot in self._slots(key) if self._alive(slot)]
         return sorted(entries, key=lambda entry: -entry.received_at)
@@ -92,7 +99,7 @@ class MemoryStore:
 
     def keep(self, entry: Entry) -> Slot | None:
         """Keep ``entry`` in place of the one it replaces; None where it is dead, too large, or nothing is trusted."""
-        if not self._mirror.trusted:
+        if not self.trusted:
             return None
         slot = Slot(entry, self._commons, self._mirror)
         if slot.verdict is Verdict.DEAD:
@@ -130,14 +137,14 @@ class MemoryStore:
         """Forget, or mark stale, what ``purge`` names. Idempotent; order does not matter."""
         self._mirror.apply(purge)
 
-    def trust(self, trusted: bool, *, epoch: str = "", base_us: int = 0) -> None:  # noqa: FBT001 - the Mirror contract's
-        """Answer from memory (the tag clock is in ``epoch``), or answer nothing until trusted again.
+    def trust(self, trusted: bool, *, epoch: str = "", base_us: int = 0, until: float = inf) -> None:  # noqa: FBT001 - the Mirror contract's
+        """Answer from memory until ``until`` (monotonic; the tag clock is in ``epoch``), or not until trusted again.
 
-        What began at or before ``base_us`` is dead: after ``clear`` that is the clock's ``now``, for a fill that was
-        under way in the gap may have missed its purge.
+        What began at or before ``base_us`` is dead: after ``clear`` that is the end of the gap, for a fill that was
+        under way in it may have missed its purge.
         """
         if trusted:
-            self._mirror.trust(epoch=epoch, base_us=base_us)
+            self._mirror.trust(epoch=epoch, base_us=base_us, until=until)
         else:
             self._mirror.distrust()
 
@@ -159,7 +166,7 @@ class MemoryStore:
         return alive[best[0]] if best else None
 
     def _alive(self, slot: Slot) -> Slot | None:
-        if slot.keep_until > self._clock.now() and not slot.dead(self._mirror):
+        if slot.keep_until > self._now() and not slot.dead(self._mirror):
             return slot
         self._drop(slot)
         return None

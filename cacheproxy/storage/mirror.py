@@ -1,6 +1,7 @@
 """This process's copy of the tag clock: which tags were purged lately, as the bus told us."""
 
 from collections.abc import Iterable
+from math import inf
 from typing import Protocol
 
 from cacheproxy.semantics.tag_clock import PurgeTimes, Stamp, Verdict, judge
@@ -41,7 +42,8 @@ class ClockMirror:
 
     def __init__(self, max_tags: int = 10_000) -> None:
         """Trust nothing until told to."""
-        self.trusted = False
+        self.trusted_until = -inf
+        """The moment of the monotonic clock from which on nothing may be answered."""
         self.turn = 0
         self._max_tags = max_tags
         self._epoch = ""
@@ -53,7 +55,7 @@ class ClockMirror:
         self.turn += 1
         if purge.epoch != self._epoch:
             # The tag clock was lost and made anew, or this purge is from before that. Only the bus can tell.
-            self.trusted = False
+            self.distrust()
             return
         for tag in purge.tags:
             known = self._purges.get(tag, _NEVER)
@@ -61,8 +63,8 @@ class ClockMirror:
         if len(self._purges) > self._max_tags:
             self._forget_older_half()
 
-    def trust(self, *, epoch: str, base_us: int) -> None:
-        """Answer again: the clock is in ``epoch``, and what began at or before ``base_us`` is dead."""
+    def trust(self, *, epoch: str, base_us: int, until: float) -> None:
+        """Answer ``until`` then: the clock is in ``epoch``, and what began at or before ``base_us`` is dead."""
         if epoch != self._epoch:
             self._epoch, self._base_us = epoch, 0
             self._purges.clear()
@@ -70,11 +72,11 @@ class ClockMirror:
         if base_us > self._base_us:
             self._base_us = base_us
             self.turn += 1
-        self.trusted = True
+        self.trusted_until = until
 
     def distrust(self) -> None:
         """Answer nothing until trusted again."""
-        self.trusted = False
+        self.trusted_until = -inf
 
     def judge(self, stamp: Stamp, tags: Iterable[str]) -> Verdict:
         """The verdict on what was filled under ``stamp`` with ``tags``, as far as this process was told."""
