@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from starlette.applications import Starlette
@@ -51,6 +52,8 @@ class AdminDeps:
     metrics: Metrics
     ready: Callable[[], Readiness]
     purge: PurgeCall
+    interpret: Callable[[bytes], Purge | StrEnum]
+    """What an event purges, or the code of why it was not understood (``invalidation.events.Interpreter``)."""
     stats: Callable[[], Mapping[str, object]]
     routes: Callable[[], Sequence[Mapping[str, object]]]
 
@@ -66,6 +69,7 @@ def admin_app(deps: AdminDeps) -> ASGIApp:
             Route("/healthz", api.readyz),
             Route("/metrics", api.metrics),
             Route("/api/v1/purge", api.purge, methods=["POST"]),
+            Route("/api/v1/events", api.event, methods=["POST"]),
             Route("/api/v1/stats", api.stats),
             Route("/api/v1/routes", api.routes),
         ],
@@ -101,6 +105,12 @@ class _Api:
         asked = parse_purge(await _body(request))
         receipt = await self._deps.purge(asked.purge, wait_s=asked.wait_s)
         return JSONResponse(asdict(receipt))
+
+    async def event(self, request: Request) -> Response:
+        purge = self._deps.interpret(await _body(request))
+        if not isinstance(purge, Purge):
+            raise ClientError(400, purge.value, f"the event was not understood: {purge.value}")
+        return JSONResponse(asdict(await self._deps.purge(purge)))
 
     async def stats(self, _request: Request) -> Response:
         return JSONResponse({**summary(self._deps.metrics), **self._deps.stats()})

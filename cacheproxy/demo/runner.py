@@ -81,7 +81,8 @@ async def _started(config: Path) -> AsyncIterator[Places]:
 def _places() -> Places:
     beside_python = Path(sys.executable).parent
     cli = shutil.which("cacheproxy", path=str(beside_python)) or f"{sys.executable} -m cacheproxy"
-    return {name: f"http://{HOST}:{_free_port(port)}" for name, port in PORTS.items()} | {"cli": cli}
+    at = {name: f"{HOST}:{_free_port(port)}" for name, port in PORTS.items()}
+    return {name: f"http://{address}" for name, address in at.items()} | {"admin_at": at["admin"], "cli": cli}
 
 
 def _free_port(wanted: int) -> int:
@@ -105,7 +106,7 @@ def _sidecar(places: Places, config: Path) -> list[str]:
     options = {
         "--config": str(config),
         "--listen": places["proxy"].removeprefix("http://"),
-        "--admin": places["admin"].removeprefix("http://"),
+        "--admin": places["admin_at"],
         "--upstream": places["origin"],
         "--redis": places["redis"],
     }

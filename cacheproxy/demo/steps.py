@@ -16,7 +16,7 @@ class Step:
 
     says: str
     command: str
-    """For a shell; ``$proxy, $origin, $admin, $redis, $cli, $jar`` stand for this run's places."""
+    """For a shell; ``$proxy, $origin, $admin, $admin_at, $cli, $jar`` stand for this run's places."""
     expects: tuple[str, ...]
     """Regular expressions, each found in the output; case does not matter."""
     at_least_s: float = 0.0
@@ -89,7 +89,7 @@ STEPS = (
     ),
     Step(
         says="Anyone may publish such an event: a program in any language, or you.",
-        command=f"""$cli publish --redis $redis article.updated '{{"id": 1}}'; {HEAD} $proxy/articles/1""",
+        command=f"""$cli publish --admin $admin_at article.updated '{{"id": 1}}' && {HEAD} $proxy/articles/1""",
         expects=(r"^x-cache: MISS",),
         tries=10,
     ),

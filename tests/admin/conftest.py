@@ -11,6 +11,11 @@ from cacheproxy.admin.app import AdminDeps, Readiness, admin_app
 from cacheproxy.admin.metrics import Metrics
 from cacheproxy.admin.purge_request import AskedPurge
 from cacheproxy.invalidation.contract import Purge, Receipt
+from cacheproxy.invalidation.events import Interpreter
+from cacheproxy.policy.route import EventRules
+from cacheproxy.policy.templates import Template
+
+EVENTS = EventRules(on=(("article.updated", (Template.parse("article:{data.id}"),)),))
 
 
 @dataclass
@@ -34,6 +39,7 @@ class Rest:
         return AdminDeps(
             access=access,
             metrics=self.metrics,
+            interpret=Interpreter(EVENTS).interpret,
             ready=lambda: self.readiness,
             purge=self.purge,
             stats=lambda: {"version": "0.0.0"},

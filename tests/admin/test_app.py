@@ -59,6 +59,29 @@ async def test_a_purge_that_redis_did_not_record_is_503(client, rest):
     assert (answer.status_code, answer.json()["reason"]) == (503, "redis-refused")
 
 
+async def test_an_event_purges_what_the_policy_maps_it_to(client, rest):
+    """An operator may say what a service would."""
+    answer = await client().post("/api/v1/events", json={"type": "article.updated", "data": {"id": 7}})
+    assert (answer.status_code, answer.json()["event_id"]) == (200, "7-0")
+    assert rest.purges == [AskedPurge(Purge(tags=("article:7",)))]
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (b"{", "malformed"),
+        (b"[]", "wrong-type"),
+        (b'{"type": "article.read", "data": {}}', "unknown-event"),
+        (b'{"type": "article.updated", "data": {}}', "missing-data"),
+    ],
+)
+async def test_an_event_that_is_not_understood_is_400_with_its_reason(client, rest, event, reason):
+    """On the channel it would be counted and dropped; here somebody can be told."""
+    answer = await client().post("/api/v1/events", content=event)
+    assert (answer.status_code, answer.json()["reason"]) == (400, reason)
+    assert rest.purges == []
+
+
 async def test_a_body_over_the_bound_is_413(client, rest):
     """The body is given up as soon as it is over 1 MiB."""
     answer = await client().post("/api/v1/purge", content=b" " * (MAX_BODY_BYTES + 1))

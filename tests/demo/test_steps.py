@@ -10,7 +10,7 @@ PLACES = {
     "proxy": "http://127.0.0.1:8080",
     "admin": "http://127.0.0.1:9090",
     "origin": "http://127.0.0.1:8000",
-    "redis": "unix:///tmp/redis.sock",
+    "admin_at": "127.0.0.1:9090",
     "cli": "cacheproxy",
     "jar": "/tmp/jar",
 }
