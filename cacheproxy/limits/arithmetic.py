@@ -21,6 +21,8 @@ from cacheproxy.policy.route import Algorithm, LimitRule
 _EXACT = 1 << 52
 """Integers to twice this are exact in a double (IEEE 754), the only number Lua has."""
 
+_BUCKETS = frozenset({Algorithm.GCRA, Algorithm.TOKEN_BUCKET})
+
 State = tuple[int, ...]
 """What is known of a subject, empty for one never seen. The meaning belongs to the algorithm."""
 
@@ -50,10 +52,16 @@ def quota_of(rule: LimitRule) -> Quota:
     return _quota(rule.algorithm, rule.limit, rule.period_s, rule.burst)
 
 
+def share_of(quota: Quota, replicas: int) -> Quota:
+    """What one of ``replicas`` may admit of ``quota`` by itself: at least 1, even if the sum is more then."""
+    span = quota.span * replicas if quota.algorithm in _BUCKETS else quota.span
+    return quota._replace(capacity=max(1, quota.capacity // replicas), span=span)
+
+
 @lru_cache(maxsize=1024)
 def _quota(algorithm: Algorithm, limit: int, period_s: float, burst: int) -> Quota:
     period_us = max(1, round(period_s * 1e6))
-    if algorithm in (Algorithm.GCRA, Algorithm.TOKEN_BUCKET):
+    if algorithm in _BUCKETS:
         return Quota(algorithm, burst or limit, -(-period_us // limit))
     if algorithm is Algorithm.SLIDING_WINDOW:
         tick_us = -(-limit * period_us // _EXACT)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -43,6 +44,7 @@ class RedisLimiter:
             seen = await self._ask(groups, budget, count=False)
             if isinstance(seen, Limited):
                 return seen
+            groups = [[replace(check, owed=0) for check in group] for group in groups]
         return await self._ask(groups, budget, count=True)
 
     async def _ask(self, groups: list[list[Check]], budget: Budget | None, *, count: bool) -> Admitted | Limited:

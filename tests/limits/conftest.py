@@ -34,6 +34,12 @@ class FakeClock:
         self.us += round(seconds * 1e6)
 
 
+@pytest.fixture(scope="session")
+def new_clock() -> type[FakeClock]:
+    """Makes clocks, where a test needs a new one for each of its examples."""
+    return FakeClock
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     """A clock that starts in the middle of a window."""

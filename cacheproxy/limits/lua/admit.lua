@@ -37,7 +37,7 @@ local now, counting = time(), ARGV[2] == '1'
 local checks, verdicts, refused = {}, {}, false
 for index = 1, #KEYS do
   local check = check_at(index)
-  if counting and check.owed > 0 then
+  if check.owed > 0 then
     charge(check, now)
   end
   local verdict = check.kind.decide(check.key, check.quota, now, check.cost)
