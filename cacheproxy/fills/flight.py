@@ -1,49 +1,69 @@
-"""One fill per key in this process: whoever asks while it is under way joins it."""
+"""One fill per key in a process: whoever comes first sets the work going, all others find it.
+
+The work is a task of its own, owned here. A client that hangs up leaves its wait and nothing else: wait by
+``asyncio.shield`` or ``asyncio.wait``.
+"""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar
 
+from cacheproxy.errors import CacheproxyError
+
 Result = TypeVar("Result")
 
 
+class AbandonedError(CacheproxyError):
+    """The work was cut short by shutdown before it had an outcome."""
+
+
 class Flights(Generic[Result]):
-    """The fills under way. Each is a task of its own: cancelling whoever waits for one never cancels it."""
+    """All work under way, by key. At most ``max_flights`` can be found; beyond that each works for itself alone."""
 
     def __init__(self, max_flights: int = 10_000) -> None:
-        """Let at most ``max_flights`` be joined; those beyond it fly alone."""
+        """None yet."""
         self._max_flights = max_flights
         self._by_key: dict[str, asyncio.Task[Result]] = {}
-        self._running: set[asyncio.Task[Result]] = set()
+        self._tasks: set[asyncio.Task[Result]] = set()
+
+    def __len__(self) -> int:
+        """The number of tasks under way."""
+        return len(self._tasks)
 
     def find(self, key: str) -> "asyncio.Task[Result] | None":
-        """The flight of ``key``, to be awaited through ``asyncio.shield``; None if there is none to join."""
+        """The work for ``key`` that is under way, or None. Its error, if it has one, is every waiter's."""
         return self._by_key.get(key)
 
     def start(self, key: str, work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
-        """Carry out ``work`` as the flight of ``key``, for which there is none."""
-        task = asyncio.create_task(work)
-        self._running.add(task)
-        if len(self._by_key) < self._max_flights:
+        """Begin ``work``, and let others find it by ``key`` until it ends."""
+        task = asyncio.get_running_loop().create_task(_uncancelled(work), name=f"fill {key}")
+        self._tasks.add(task)
+        if key not in self._by_key and len(self._by_key) < self._max_flights:
             self._by_key[key] = task
-        task.add_done_callback(lambda ended: self._land(key, ended))
+        task.add_done_callback(lambda done: self._ended(key, done))
         return task
 
-    def __len__(self) -> int:
-        """How many are under way."""
-        return len(self._running)
-
-    def _land(self, key: str, ended: "asyncio.Task[Result]") -> None:
-        self._running.discard(ended)
-        if self._by_key.get(key) is ended:
-            del self._by_key[key]
-        if not ended.cancelled():
-            ended.exception()  # Marks it as seen: nobody may be waiting.
-
     async def drain(self, timeout_s: float) -> None:
-        """Let the flights come to their end; after ``timeout_s`` end them."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=timeout_s)
-        for task in tuple(self._running):
+        """Let what is under way end by itself for ``timeout_s``, then cut it short with AbandonedError."""
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(set(self._tasks), timeout=timeout_s)
+        for task in late:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        if late:
+            await asyncio.wait(late)
+
+    def _ended(self, key: str, task: "asyncio.Task[Result]") -> None:
+        self._tasks.discard(task)
+        if self._by_key.get(key) is task:
+            del self._by_key[key]
+        if not task.cancelled():
+            task.exception()  # marks it as seen: nobody may be left to see it
+
+
+async def _uncancelled(work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of ``work``. Cut short, it fails: a cancellation would look to its waiters like their own."""
+    try:
+        return await work
+    except asyncio.CancelledError:
+        raise AbandonedError("the fill was cut short") from None
