@@ -7,7 +7,7 @@ COPY requirements.lock ./
 RUN pip install --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY cacheproxy cacheproxy
-RUN pip install --no-deps --no-build-isolation .
+RUN pip install --no-deps --no-build-isolation . && pip uninstall --yes setuptools pip
 
 FROM python:3.13-slim
 COPY --from=build /opt/cacheproxy /opt/cacheproxy

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import shutil
+import shlex
 import signal
 import socket
 import sys
@@ -79,10 +79,17 @@ async def _started(config: Path) -> AsyncIterator[Places]:
 
 
 def _places() -> Places:
-    beside_python = Path(sys.executable).parent
-    cli = shutil.which("cacheproxy", path=str(beside_python)) or f"{sys.executable} -m cacheproxy"
     at = {name: f"{HOST}:{_free_port(port)}" for name, port in PORTS.items()}
-    return {name: f"http://{address}" for name, address in at.items()} | {"admin_at": at["admin"], "cli": cli}
+    return {name: f"http://{address}" for name, address in at.items()} | {"admin_at": at["admin"], "cli": _cli()}
+
+
+def _cli() -> str:
+    """How to call our own command line from where we were started."""
+    program = Path(sys.executable).with_name("cacheproxy")
+    if not program.exists():
+        return f"{shlex.quote(sys.executable)} -m cacheproxy"
+    here = Path.cwd()
+    return shlex.quote(str(program.relative_to(here) if program.is_relative_to(here) else program))
 
 
 def _free_port(wanted: int) -> int:
