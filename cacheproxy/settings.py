@@ -85,6 +85,10 @@ class Settings(BaseSettings):
         default="cacheproxy", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="What Redis keys begin with."
     )
     redis_budget: Seconds = Field(default=0.05, description="All that one request may wait for Redis.")
+    l1_bytes: int = Field(default=64 << 20, ge=0, description="What stored responses may take of this process.")
+    access_log: Literal["all", "sampled", "off"] = Field(
+        default="sampled", description="Which requests get a log line: all, all but 99 of 100 hits, or none."
+    )
     drain_delay: Seconds = Field(default=0.0, description="Time between unready and closing, for balancers to notice.")
     drain_timeout: Seconds = Field(default=25.0, description="Time for requests in flight to end.")
 

@@ -20,13 +20,17 @@ from cacheproxy.semantics.head import RequestHead
 
 def read_policy(file: Path) -> tuple[Policy, Router]:
     """The policy in ``file`` under this environment, and its router. PolicyError where it is wrong or unreadable."""
+    return load_policy(policy_text(file), str(file), os.environ)
+
+
+def policy_text(file: Path) -> str:
+    """What ``file`` holds. PolicyError where it cannot be read."""
     try:
-        text = file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PolicyError(
             str(file), [Fault(f"cannot be read: {error}; `cacheproxy init` writes a first one")]
         ) from error
-    return load_policy(text, str(file), os.environ)
 
 
 def check(file: Path, *, as_json: bool) -> int:

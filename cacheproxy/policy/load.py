@@ -21,17 +21,24 @@ from cacheproxy.policy.yaml import Document, Path, dotted, plain_value, read_yam
 _TTL_VARIABLE = "CACHE_TTL_"
 
 
-def load_policy(text: str, source: str, environ: Mapping[str, str]) -> tuple[Policy, Router]:
+def load_policy(
+    text: str, source: str, environ: Mapping[str, str], *, upstream_url: str | None = None
+) -> tuple[Policy, Router]:
     """The policy in ``text`` and its router. PolicyError with every fault, by line, where there is any.
 
-    ``environ`` gives ``${NAME}``, and ``CACHE_TTL_<ROUTE>`` in place of a route's ttl.
+    ``environ`` gives ``${NAME}``, and ``CACHE_TTL_<ROUTE>`` in place of a route's ttl; ``upstream_url`` stands in for
+    the file's ``upstream.url``.
     """
     document, faults = read_yaml(text, source, environ)
+    if upstream_url is not None and isinstance(document.data, dict):
+        given = document.data.get("upstream")
+        document.data["upstream"] = {**(given if isinstance(given, dict) else {}), "url": upstream_url}
     faults += _take_out_unsupported(document, document.data, ())
     if document.data is None:
         raise _refused(source, [*faults, Fault("the file is empty; `cacheproxy init` writes one to start from")])
     model, wrong = _validated(document)
-    faults += wrong
+    unread = {fault.path for fault in faults}
+    faults += [fault for fault in wrong if fault.path not in unread]
     if model is None:
         raise _refused(source, faults)
     faults += [document.fault(path, message) for path, message in complaints(model) if not _excused(path, wrong)]

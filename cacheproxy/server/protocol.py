@@ -4,7 +4,7 @@ uvicorn runs the listener and makes one of these per connection (``docs/decision
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
@@ -57,9 +57,8 @@ class EdgeProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._outlet = Outlet(transport, self._clock, self._edge.limits.write_s)
+        self._transport = cast("asyncio.Transport", transport)
+        self._outlet = Outlet(self._transport, self._clock, self._edge.limits.write_s)
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
         self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
@@ -71,7 +70,7 @@ class EdgeProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The client is gone: whatever ran for it alone is cancelled."""
-        self._server_state.connections.discard(self)  # type: ignore[arg-type]
+        self._server_state.connections.discard(self)
         self._buffer = b""
         if self._timer is not None:
             self._timer.cancel()
@@ -237,12 +236,11 @@ class EdgeProtocol(asyncio.Protocol):
         self._server_state.connections.discard(self)  # type: ignore[arg-type]
         if self._timer is not None:
             self._timer.cancel()
-        make = self._config.ws_protocol_class
-        assert make is not None
-        protocol = make(config=self._config, server_state=self._server_state, app_state={})  # type: ignore[call-arg]
+        make = cast("Any", self._config.ws_protocol_class)
+        protocol = make(config=self._config, server_state=self._server_state, app_state={})
         protocol.connection_made(self._transport)
         self._transport.set_protocol(protocol)
-        protocol.data_received(raw + self._buffer)  # type: ignore[attr-defined]
+        protocol.data_received(raw + self._buffer)
 
     def _pause_reading(self, *, paused: bool) -> None:
         if paused == self._paused or self._transport.is_closing():

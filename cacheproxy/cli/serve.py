@@ -1,0 +1,52 @@
+"""``cacheproxy serve``: run the sidecar."""
+
+import logging
+import os
+import sys
+from contextlib import AsyncExitStack
+
+import structlog
+import uvloop
+
+from cacheproxy.cli.policy_file import policy_text
+from cacheproxy.policy.load import load_policy
+from cacheproxy.policy.route import Policy
+from cacheproxy.policy.router import Router
+from cacheproxy.server.listen import ListenError
+from cacheproxy.settings import Settings
+from cacheproxy.wiring.application import assemble
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT. 0 once drained, 2 where an address cannot be had. PolicyError for the rest."""
+    _log_as_json(settings.log_level)
+    text = policy_text(settings.config)
+    policy, router = load_policy(text, str(settings.config), os.environ, upstream_url=settings.upstream)
+    try:
+        uvloop.run(_serve(settings, policy, router))
+    except ListenError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+async def _serve(settings: Settings, policy: Policy, router: Router) -> None:
+    async with AsyncExitStack() as stack:
+        application = await assemble(settings, policy, router, stack)
+        await application.serve()
+
+
+def _log_as_json(level: str) -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

@@ -1,0 +1,231 @@
+"""The fill itself: ask the origin, and make of its answer what the rules allow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cacheproxy.clock import Clock
+from cacheproxy.engine.degrade import Degrade, Role
+from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Passed, Shared
+from cacheproxy.engine.origin_side import OriginSide
+from cacheproxy.engine.recorder import Event, Recorder
+from cacheproxy.engine.shared_body import SharedBody
+from cacheproxy.errors import UpstreamError
+from cacheproxy.fills.hit_for_miss import HitForMiss
+from cacheproxy.invalidation.tags import ResponseTags, response_tags
+from cacheproxy.semantics.conditional import completion_fields, fill_fields, revalidation_fields
+from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.freshening import dated, freshen, head_agrees, validated, without_cookies
+from cacheproxy.semantics.head import ResponseHead
+from cacheproxy.semantics.plan import Fetch, Revalidate, is_error, may_serve_on_error
+from cacheproxy.semantics.ranges import combine
+from cacheproxy.semantics.storing import Pass, PassReason, Store, assess
+from cacheproxy.semantics.tag_clock import Stamp
+from cacheproxy.storage.contract import Entry
+from cacheproxy.storage.contract import Store as Storage
+from cacheproxy.upstream.bodies import BytesBody
+from cacheproxy.upstream.contract import ResponseBody
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """The origin's answer, with the moments around it and the fill's stamp (None: nothing may be stored)."""
+
+    head: ResponseHead
+    body: ResponseBody
+    requested_at: float
+    received_at: float
+    stamp: Stamp | None
+
+
+class Carrier:
+    """Fetches for one fill and stores what it may."""
+
+    def __init__(
+        self,
+        *,
+        origin: OriginSide,
+        store: Storage,
+        hit_for_miss: HitForMiss,
+        degrade: Degrade,
+        recorder: Recorder,
+        clock: Clock,
+    ) -> None:
+        """Everything it works with comes from ``wiring``."""
+        self._origin = origin
+        self._store = store
+        self._hit_for_miss = hit_for_miss
+        self._degrade = degrade
+        self._recorder = recorder
+        self._clock = clock
+
+    async def carry(self, job: FillJob, stamp: Stamp | None) -> Shared:
+        """What the origin's answer gives to all who wait; the job's leader is told first. UpstreamError."""
+        variants = await self._variants(job)
+        requested_at = self._clock.now()
+        sent = replace(job.request, fields=_asking(job, variants))
+        head, body = await self._origin.send(job.exchange, sent, None)
+        arrived = _Arrived(head, body, requested_at, self._clock.now(), stamp)
+        if head.status == 304 and variants:
+            return await self._confirmed(job, arrived, variants)
+        if is_error(head.status) and self._may_stand_in(job):
+            await body.aclose()
+            raise UpstreamError(head.status, f"status-{head.status}", sent=True)
+        if job.request.method == "HEAD":
+            await self._head_tells(job, arrived)
+        return await self._judge(job, arrived)
+
+    async def _variants(self, job: FillJob) -> Sequence[Entry]:
+        """The stored responses that the origin may be asked to confirm."""
+        if not isinstance(job.plan, Revalidate):
+            return ()
+        stored = job.plan.stored
+        assert isinstance(stored, Entry)
+        if not stored.vary:
+            return (stored,)
+        others = await self._degrade.instead(Role.CACHE, self._store.variants(job.key), None)
+        return (stored, *(other for other in others or () if other.variance != stored.variance))
+
+    def _may_stand_in(self, job: FillJob) -> bool:
+        stored = job.plan.stored
+        return stored is not None and may_serve_on_error(stored, job.rules, self._clock.now())
+
+    async def _judge(self, job: FillJob, arrived: _Arrived) -> Shared:
+        tags = response_tags(arrived.head.fields)
+        verdict = assess(
+            job.request,
+            arrived.head,
+            job.rules,
+            requested_at=arrived.requested_at,
+            received_at=arrived.received_at,
+        )
+        if isinstance(verdict, Pass):
+            return await self._pass(job, arrived, verdict.reason)
+        if arrived.stamp is None or tags.refused:
+            return await self._pass(job, arrived, None)
+        return await self._gather(job, arrived, verdict, tags)
+
+    async def _pass(self, job: FillJob, arrived: _Arrived, reason: PassReason | None) -> GaveUp:
+        """Give the response to the leader alone, and remember that this key is not for sharing."""
+        if reason is not None:
+            self._hit_for_miss.remember(job.key)
+            self._recorder.event(Event.NOT_STORED, reason)
+        await job.leader.tell(Passed(arrived.head, arrived.body, reason))
+        return GaveUp()
+
+    async def _gather(self, job: FillJob, arrived: _Arrived, verdict: Store, tags: ResponseTags) -> Shared:
+        """Take the body in, streaming it to the leader meanwhile if it is not here yet."""
+        content = arrived.body.complete
+        if content is None:
+            shared = SharedBody(arrived.body, job.rules.max_body_bytes)
+            await job.leader.tell(Passed(arrived.head, shared, gathered=True))
+            content = await shared.gather()
+        elif len(content) > job.rules.max_body_bytes:
+            return await self._pass(job, arrived, PassReason.TOO_LARGE)
+        if content is None:
+            return await self._pass(job, arrived, PassReason.TOO_LARGE)
+        return await self._keep(job, arrived, verdict, content, tags.tags)
+
+    async def _keep(
+        self, job: FillJob, arrived: _Arrived, verdict: Store, content: bytes, tags: Sequence[str]
+    ) -> Shared:
+        entry = _entry(job, arrived, verdict, content, tags)
+        if entry.status == 206:
+            whole = _combined(job, entry)
+            if whole is None and b"range" not in job.request.fields:
+                # The rest of a part did not fit what is stored: the client asked for all of it, so ask again.
+                return await self.carry(replace(job, plan=Fetch(reason=job.plan.reason)), arrived.stamp)
+            entry = whole or entry
+        self._hit_for_miss.forget(job.key)
+        filled = Filled(entry, arrived.head.status, stored=True, age=arrived.head.fields.get(b"age"))
+        await job.leader.tell(filled)
+        await self._write(entry)
+        return filled
+
+    async def _write(self, entry: Entry) -> None:
+        await self._degrade.instead(Role.CACHE, self._store.write(entry), None)
+
+    async def _confirmed(self, job: FillJob, arrived: _Arrived, variants: Sequence[Entry]) -> Shared:
+        """A 304: bring every stored response that it validates up to date (RFC 9111 §4.3.4), answer with the best."""
+        await arrived.body.aclose()
+        fields = without_cookies(dated(arrived.head.fields, arrived.received_at))
+        confirmed = [variants[index] for index in validated([entry.fields for entry in variants], fields)]
+        if not confirmed:
+            return await self.carry(replace(job, plan=Fetch(reason=job.plan.reason)), arrived.stamp)
+        renewed = [self._renewed(job, arrived, entry, fields) for entry in confirmed]
+        kept = [entry for entry in renewed if isinstance(entry, Entry)]
+        if len(kept) < len(renewed) or arrived.stamp is None:
+            await self._degrade.instead(Role.CACHE, self._store.delete(job.key), 0)
+            answer = ResponseHead(confirmed[0].status, freshen(confirmed[0].fields, fields))
+            await job.leader.tell(Passed(answer, BytesBody(confirmed[0].body)))
+            return GaveUp()
+        filled = Filled(kept[0], 304, stored=True)
+        await job.leader.tell(filled)
+        for entry in kept:
+            await self._write(entry)
+        return filled
+
+    def _renewed(self, job: FillJob, arrived: _Arrived, entry: Entry, fields: Fields) -> Entry | Pass:
+        """``entry`` with what a 304 (or HEAD) said, judged anew; Pass where it may be kept no longer."""
+        head = ResponseHead(entry.status, freshen(entry.fields, fields))
+        request = replace(job.request, method="GET")
+        verdict = assess(request, head, job.rules, requested_at=arrived.requested_at, received_at=arrived.received_at)
+        if isinstance(verdict, Pass) or arrived.stamp is None:
+            return verdict if isinstance(verdict, Pass) else Pass(PassReason.NO_LIFETIME)
+        renewed = _entry(job, arrived, verdict, entry.body, entry.tags)
+        same = entry.vary == renewed.vary
+        return replace(renewed, variance=entry.variance) if same else renewed
+
+    async def _head_tells(self, job: FillJob, arrived: _Arrived) -> None:
+        """A 200 to HEAD updates the stored response that it describes, or shows it to be out of date (§4.3.5)."""
+        stored = job.plan.stored
+        if not isinstance(stored, Entry) or arrived.head.status != 200 or stored.status != 200:
+            return
+        renewed = None
+        if head_agrees(stored.fields, len(stored.body), arrived.head.fields):
+            fields = without_cookies(dated(arrived.head.fields, arrived.received_at))
+            renewed = self._renewed(job, arrived, stored, fields)
+        if isinstance(renewed, Entry):
+            await self._write(renewed)
+        else:
+            await self._degrade.instead(Role.CACHE, self._store.delete(job.key), 0)
+
+
+def _asking(job: FillJob, variants: Sequence[Entry]) -> Fields:
+    """The request fields of the fetch: with our conditions in place of the client's."""
+    if variants:
+        return revalidation_fields(job.request.fields, [entry.fields for entry in variants])
+    if isinstance(job.plan, Fetch) and job.plan.missing is not None:
+        return completion_fields(job.request.fields, job.plan.missing)
+    return fill_fields(job.request.fields, keep_range=True)
+
+
+def _combined(job: FillJob, part: Entry) -> Entry | None:
+    """``part`` and what is stored as one (RFC 9111 §3.4), or None."""
+    stored = job.plan.stored
+    selected = None if stored is None else combine(stored, part)
+    if selected is None:
+        return None
+    return replace(part, status=selected.status, fields=selected.fields, body=selected.body)
+
+
+def _entry(job: FillJob, arrived: _Arrived, verdict: Store, content: bytes, tags: Sequence[str]) -> Entry:
+    assert arrived.stamp is not None
+    return Entry(
+        key=job.key,
+        vary=verdict.vary,
+        variance=verdict.variance,
+        status=verdict.status,
+        fields=verdict.fields,
+        body=content,
+        requested_at=arrived.requested_at,
+        received_at=arrived.received_at,
+        lifetime_s=verdict.lifetime_s,
+        initial_age_s=verdict.initial_age_s,
+        swr_s=verdict.swr_s,
+        sie_s=verdict.sie_s,
+        must_revalidate=verdict.must_revalidate,
+        keep_until=verdict.keep_until,
+        stamp=arrived.stamp,
+        tags=tuple(dict.fromkeys((*job.tags, *tags))),
+        route=job.exchange.route.name,
+    )

@@ -1,0 +1,33 @@
+"""A reply's last touches: what every answer says of itself. Pure."""
+
+from cacheproxy.engine.exchange import Exchange
+from cacheproxy.engine.reply import Reply
+from cacheproxy.limits.headers import limit_fields
+from cacheproxy.semantics.cache_status import cache_status
+from cacheproxy.semantics.fields import Fields
+
+OURS = frozenset({b"x-cache", b"x-request-id"})
+"""Fields that only this proxy writes: the origin's are replaced."""
+
+
+def dress(exchange: Exchange, reply: Reply) -> Reply:
+    """``reply`` with ``Cache-Status``, ``X-Cache``, ``X-Request-ID`` and the limits' fields."""
+    pairs = [pair for pair in reply.fields if pair[0] not in OURS]
+    pairs.append((b"cache-status", _cache_status(exchange)))
+    pairs.append((b"x-cache", exchange.x_cache.encode()))
+    pairs.append((b"x-request-id", exchange.request_id.encode()))
+    if exchange.limit_states:
+        pairs += limit_fields(exchange.limit_states)
+    return reply.with_fields(Fields(pairs))
+
+
+def _cache_status(exchange: Exchange) -> bytes:
+    return cache_status(
+        hit=exchange.forward is None and exchange.tier is not None,
+        fwd=exchange.forward,
+        fwd_status=exchange.forward_status,
+        ttl=None if exchange.ttl_s is None else int(exchange.ttl_s // 1),
+        stored=exchange.stored,
+        collapsed=exchange.collapsed,
+        detail=exchange.detail,
+    )

@@ -1,0 +1,288 @@
+"""The request's way. What each step decides is decided elsewhere, purely; here it meets I/O."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from cacheproxy.clock import Clock
+from cacheproxy.engine.admission import Admission
+from cacheproxy.engine.degrade import Degrade, Role
+from cacheproxy.engine.dress import dress
+from cacheproxy.engine.exchange import Exchange, XCache
+from cacheproxy.engine.fill import Filler
+from cacheproxy.engine.fill_job import Filled, GaveUp, Outcome, Passed
+from cacheproxy.engine.forward import Forwarder
+from cacheproxy.engine.identify import Identifier
+from cacheproxy.engine.problems import refused, unavailable
+from cacheproxy.engine.record import Journal
+from cacheproxy.engine.reply import Reply, problem
+from cacheproxy.engine.request_id import RequestIds
+from cacheproxy.engine.serve import reply_from, reply_through, whole_seconds
+from cacheproxy.errors import ClientError, UpstreamError
+from cacheproxy.policy.identity import Identity
+from cacheproxy.policy.keys import NoKey, cache_key
+from cacheproxy.policy.route import Count, Policy
+from cacheproxy.policy.router import Match, Router
+from cacheproxy.redis_link.contract import Budget
+from cacheproxy.semantics.cache_status import Detail
+from cacheproxy.semantics.freshness import current_age
+from cacheproxy.semantics.head import RequestHead
+from cacheproxy.semantics.plan import Fetch, Forward, Refuse, Revalidate, Serve, ServeStale, may_serve_on_error, plan
+from cacheproxy.semantics.tag_clock import Verdict
+from cacheproxy.semantics.vary import variance
+from cacheproxy.storage.contract import Entry, Found, Store
+from cacheproxy.upstream.contract import OnInterim, RequestBody
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """The policy in force. A reload replaces it whole; a request keeps the one it began with."""
+
+    policy: Policy
+    router: Router
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """Who sent a request, as the edge saw it."""
+
+    address: str = ""
+    trusted: bool = False
+    """Whether it came from a proxy that the policy trusts."""
+
+
+class Engine:
+    """Answers requests."""
+
+    def __init__(
+        self,
+        *,
+        active: Active,
+        store: Store,
+        identifier: Identifier,
+        admission: Admission,
+        filler: Filler,
+        forwarder: Forwarder,
+        degrade: Degrade,
+        journal: Journal,
+        clock: Clock,
+        prefix: str,
+        budget_s: float,
+    ) -> None:
+        """Everything it works with comes from ``wiring``. ``budget_s`` is a request's total time for shared state."""
+        self.active = active
+        self._store = store
+        self._identifier = identifier
+        self._admission = admission
+        self._filler = filler
+        self._forwarder = forwarder
+        self._degrade = degrade
+        self._journal = journal
+        self._clock = clock
+        self._prefix = prefix
+        self._budget_s = budget_s
+        self._request_ids = RequestIds()
+
+    async def handle(
+        self, request: RequestHead, body: RequestBody | None, client: Client, on_interim: OnInterim | None = None
+    ) -> Reply:
+        """The answer to ``request``. Whatever goes wrong on the way is an answer too."""
+        active = self.active
+        exchange = self._begin(request, body, client, on_interim, active.policy)
+        try:
+            reply = await self._answer(exchange, active)
+        except ClientError as error:
+            exchange.error = error.reason
+            reply = refused(error)
+        except UpstreamError as error:
+            exchange.error = error.reason
+            exchange.detail = exchange.detail or Detail.UPSTREAM_ERROR
+            reply = unavailable(error)
+        reply = dress(exchange, reply)
+        self._journal.record(exchange, reply)
+        return reply
+
+    async def admit_tunnel(self, request: RequestHead, client: Client) -> RequestHead | Reply:
+        """A WebSocket's handshake as it may go on to the origin, or the refusal: steps 1 to 4 hold for it too."""
+        exchange = self._begin(request, None, client, None, self.active.policy)
+        try:
+            _route(exchange, self.active)
+            await self._identifier.identify(exchange, self.active.policy)
+            limited = await self._admission.admit(exchange, Count.ALL)
+        except ClientError as error:
+            exchange.error = error.reason
+            limited = refused(error)
+        if limited is None:
+            return exchange.request
+        return dress(exchange, limited)
+
+    def _begin(
+        self,
+        request: RequestHead,
+        body: RequestBody | None,
+        client: Client,
+        on_interim: OnInterim | None,
+        policy: Policy,
+    ) -> Exchange:
+        request_id = self._request_ids.of(request.fields.get(b"x-request-id"))
+        fields = request.fields.replaced(b"x-request-id", request_id.encode())
+        return Exchange(
+            request=replace(request, fields=fields),
+            body=body,
+            on_interim=on_interim,
+            request_id=request_id,
+            started=self._clock.monotonic(),
+            now=self._clock.now(),
+            budget=Budget(asyncio.get_running_loop().time() + self._budget_s),
+            route=policy.fallback,
+            peer_trusted=client.trusted,
+            identity=Identity(client_ip=client.address),
+        )
+
+    async def _answer(self, exchange: Exchange, active: Active) -> Reply:
+        _route(exchange, active)
+        await self._identifier.identify(exchange, active.policy)
+        limited = await self._admission.admit(exchange, Count.ALL)
+        if limited is not None:
+            return limited
+        if not self._keyed(exchange):
+            return await self._admission.admit(exchange, Count.MISS) or await self._forwarder.forward(exchange)
+        found = await self._look_up(exchange)
+        return await self._carry_out(exchange, found)
+
+    def _keyed(self, exchange: Exchange) -> bool:
+        """Step 5: whether the cache has a part in this; then ``exchange.key`` is set."""
+        rules = exchange.route.cache
+        if rules is None:
+            exchange.forward = Forward.BYPASS
+            exchange.detail = Detail.NO_CACHE_POLICY if exchange.route.match else Detail.NO_ROUTE
+            return False
+        if exchange.request.method not in rules.methods or exchange.body is not None:
+            exchange.forward = Forward.METHOD if exchange.body is None else Forward.BYPASS
+            return False
+        key = cache_key(exchange.route, exchange.request, exchange.params, exchange.identity, prefix=self._prefix)
+        if isinstance(key, NoKey):
+            exchange.forward = Forward.BYPASS
+            exchange.detail = key.reason
+            return False
+        exchange.key = key
+        return True
+
+    async def _look_up(self, exchange: Exchange) -> Found | None:
+        """Step 6."""
+        assert exchange.key is not None
+        found = self._store.peek(exchange.key.text, exchange.request.fields)
+        if found is None:
+            asked = self._store.read(exchange.key.text, exchange.request.fields, exchange.budget, exchange.key.tags)
+            found = await self._degrade.instead(Role.CACHE, asked, None)
+        exchange.tier = None if found is None else found.tier
+        return found
+
+    async def _carry_out(self, exchange: Exchange, found: Found | None) -> Reply:
+        """Steps 7 and 8: one case for each kind of Plan."""
+        rules = exchange.route.cache
+        assert rules is not None
+        entry = None if found is None else found.entry
+        soft_purged = found is not None and found.verdict is Verdict.STALE
+        decided = plan(exchange.request, entry, rules, exchange.now, soft_purged=soft_purged)
+        match decided:
+            case Serve(_, age_s):
+                assert entry is not None
+                return _hit(exchange, entry, age_s)
+            case ServeStale(_, age_s, refresh):
+                assert entry is not None
+                exchange.detail = Detail.STALE_WHILE_REVALIDATE if refresh else Detail.MAX_STALE
+                if refresh:
+                    self._filler.refresh(exchange, Revalidate(entry, age_s, Forward.STALE))
+                return _stale(exchange, entry, age_s)
+            case Revalidate() | Fetch():
+                limited = await self._admission.admit(exchange, Count.MISS)
+                return limited or await self._fetch(exchange, decided, entry)
+            case Refuse(status):
+                exchange.x_cache = XCache.MISS
+                exchange.detail = Detail.ONLY_IF_CACHED
+                return problem(status, "only-if-cached", "nothing usable is stored, and the client wants nothing else")
+            case _:
+                assert_never(decided)
+
+    async def _fetch(self, exchange: Exchange, decided: Revalidate | Fetch, entry: Entry | None) -> Reply:
+        exchange.forward = decided.reason
+        exchange.x_cache = XCache.MISS
+        if isinstance(decided, Fetch):
+            exchange.detail = decided.detail
+            if not decided.storable:
+                exchange.x_cache = XCache.BYPASS
+                return await self._forwarder.forward(exchange)
+        try:
+            outcome = await self._filler.fetch(exchange, decided)
+            if not _fits(exchange, outcome):
+                outcome = await self._filler.fetch(exchange, decided, alone=True)
+        except UpstreamError:
+            reply = self._stand_in(exchange, entry)
+            if reply is None:
+                raise
+            return reply
+        return _reply(exchange, outcome)
+
+    def _stand_in(self, exchange: Exchange, entry: Entry | None) -> Reply | None:
+        """What is stored in place of an origin's error, where stale-if-error allows it (RFC 5861 §4)."""
+        now = self._clock.now()
+        rules = exchange.route.cache
+        if entry is None or rules is None or not may_serve_on_error(entry, rules, now):
+            return None
+        exchange.detail = Detail.STALE_IF_ERROR
+        return _stale(exchange, entry, current_age(entry.initial_age_s, entry.received_at, now))
+
+
+def _route(exchange: Exchange, active: Active) -> None:
+    """Step 2. ClientError for a path that two readers would route differently, or a body where none is taken."""
+    request = exchange.request
+    match = active.router.match(request.method, request.path, request.authority) or Match(active.policy.fallback)
+    exchange.route, exchange.params = match.route, match.params
+    if match.route.refuse_body and exchange.body is not None:
+        raise ClientError(413, "body-refused", "this route takes no request body")
+
+
+def _hit(exchange: Exchange, entry: Entry, age_s: float) -> Reply:
+    exchange.x_cache = XCache.HIT
+    exchange.ttl_s = entry.lifetime_s - age_s
+    return reply_from(exchange.request, entry, whole_seconds(age_s))
+
+
+def _stale(exchange: Exchange, entry: Entry, age_s: float) -> Reply:
+    exchange.x_cache = XCache.STALE
+    exchange.ttl_s = entry.lifetime_s - age_s
+    return reply_from(exchange.request, entry, whole_seconds(age_s))
+
+
+def _fits(exchange: Exchange, outcome: Outcome) -> bool:
+    """Whether what a fill gave answers this request: a follower may differ from its leader in what Vary names."""
+    match outcome:
+        case Passed():
+            return True
+        case Filled(entry):
+            same = not exchange.collapsed or variance(entry.vary, exchange.request.fields) == entry.variance
+            return same and (not exchange.collapsed or entry.lifetime_s > entry.initial_age_s)
+        case GaveUp():
+            return False
+
+
+def _reply(exchange: Exchange, outcome: Outcome) -> Reply:
+    match outcome:
+        case Filled(entry, status, stored, age):
+            exchange.stored = stored
+            exchange.ttl_s = entry.lifetime_s - entry.initial_age_s
+            if status == 304:
+                exchange.x_cache = XCache.REVALIDATED
+            older = status in {0, 304} or exchange.collapsed
+            return reply_from(exchange.request, entry, whole_seconds(entry.initial_age_s) if older else age)
+        case Passed(head, body, reason, gathered):
+            exchange.stored = gathered
+            if reason is not None:
+                exchange.detail = reason
+            complete = getattr(body, "complete", None)
+            return reply_through(head, body if complete is None else complete)
+        case GaveUp():
+            raise UpstreamError(502, "no-answer", sent=True, detail="the fill ended without an answer")
+        case _:
+            assert_never(outcome)

@@ -1,0 +1,64 @@
+"""The one mutable record of a request. Headers, log line and metrics are all read from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from cacheproxy.limits.contract import LimitState
+from cacheproxy.policy.identity import Identity
+from cacheproxy.policy.keys import CacheKey, NoKeyReason
+from cacheproxy.policy.paths import Param
+from cacheproxy.policy.route import Route
+from cacheproxy.redis_link.contract import Budget
+from cacheproxy.semantics.cache_status import Detail
+from cacheproxy.semantics.head import RequestHead
+from cacheproxy.semantics.plan import Forward
+from cacheproxy.semantics.storing import PassReason
+from cacheproxy.storage.contract import Tier
+from cacheproxy.upstream.contract import OnInterim, RequestBody
+
+
+class XCache(StrEnum):
+    """The word of the ``X-Cache`` field."""
+
+    HIT = "HIT"
+    MISS = "MISS"
+    STALE = "STALE"
+    REVALIDATED = "REVALIDATED"
+    BYPASS = "BYPASS"
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """What is known of a request so far. ``started`` is monotonic, ``now`` epoch seconds."""
+
+    request: RequestHead
+    """As the engine understands it: stripped of what a client may not say, in the fields' own order."""
+    body: RequestBody | None
+    on_interim: OnInterim | None
+    request_id: str
+    started: float
+    now: float
+    budget: Budget
+    route: Route
+    peer_trusted: bool = False
+    """Whether the request came from a proxy that the policy trusts."""
+    params: Mapping[str, Param] = field(default_factory=dict)
+    identity: Identity = field(default_factory=Identity)
+    identity_names: frozenset[bytes] = frozenset()
+    """Request fields that carry the identity: no client's Connection may drop them."""
+    limit_states: tuple[LimitState, ...] = ()
+    key: CacheKey | None = None
+
+    x_cache: XCache = XCache.BYPASS
+    forward: Forward | None = None
+    """Why the request went to the origin (RFC 9211 §2.2); None where it did not."""
+    forward_status: int | None = None
+    stored: bool = False
+    collapsed: bool = False
+    tier: Tier | None = None
+    ttl_s: float | None = None
+    detail: Detail | PassReason | NoKeyReason | None = None
+    upstream_s: float = 0.0
+    error: str = ""
+    """The reason code of what went wrong."""

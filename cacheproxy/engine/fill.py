@@ -1,0 +1,145 @@
+"""Fetching on behalf of a key: one fill at a time, in this process and among all, whoever asks.
+
+A fill is a task of its own. The request that began it (its leader) is answered as soon as the origin's head is here;
+those that came later (its followers) get the stored response, or are told to ask for themselves.
+"""
+
+import asyncio
+
+from cacheproxy.clock import Clock
+from cacheproxy.engine.carry import Carrier
+from cacheproxy.engine.degrade import Degrade, Role
+from cacheproxy.engine.exchange import Exchange
+from cacheproxy.engine.fill_job import Filled, FillJob, Outcome, Shared
+from cacheproxy.engine.recorder import Event, Recorder
+from cacheproxy.fills.contract import Held, Leases, Waited
+from cacheproxy.fills.flight import Flights
+from cacheproxy.fills.hit_for_miss import HitForMiss
+from cacheproxy.invalidation.contract import Purger
+from cacheproxy.semantics.plan import Fetch, Revalidate
+from cacheproxy.semantics.tag_clock import Stamp
+from cacheproxy.storage.contract import Store
+
+PATIENCE_S = 5.0
+"""How long a fill waits for another replica's before it asks the origin itself."""
+
+
+class Filler:
+    """Fetches on behalf of keys."""
+
+    def __init__(
+        self,
+        *,
+        carrier: Carrier,
+        store: Store,
+        leases: Leases,
+        purger: Purger,
+        flights: "Flights[Shared]",
+        hit_for_miss: HitForMiss,
+        degrade: Degrade,
+        recorder: Recorder,
+        clock: Clock,
+    ) -> None:
+        """Everything it works with comes from ``wiring``."""
+        self._carrier = carrier
+        self._store = store
+        self._leases = leases
+        self._purger = purger
+        self._flights = flights
+        self._hit_for_miss = hit_for_miss
+        self._degrade = degrade
+        self._recorder = recorder
+        self._clock = clock
+
+    async def fetch(self, exchange: Exchange, plan: Fetch | Revalidate, *, alone: bool = False) -> Outcome:
+        """The origin's answer for ``exchange``: through a fill of its key that is under way, or one of its own.
+
+        ``alone`` joins nobody: for a follower to whom its leader's response was of no use. UpstreamError where the
+        origin gave none.
+        """
+        job = self._job(exchange, plan, alone=alone)
+        flight = self._flights.find(job.key) if job.shared else None
+        if flight is not None:
+            exchange.collapsed = True
+            self._recorder.event(Event.COLLAPSED, "flight")
+            return await asyncio.shield(flight)
+        exchange.collapsed = False
+        name = job.key if job.shared else f"{job.key} {exchange.request_id}"
+        return await job.leader.outcome(self._flights.start(name, self._run(job)))
+
+    def refresh(self, exchange: Exchange, plan: Fetch | Revalidate) -> None:
+        """Fill in the background, unless a fill of the key is under way."""
+        job = self._job(exchange, plan, alone=False)
+        job.leader.leave()
+        if self._flights.find(job.key) is None:
+            self._flights.start(job.key, self._run(job))
+
+    def _job(self, exchange: Exchange, plan: Fetch | Revalidate, *, alone: bool) -> FillJob:
+        job = FillJob.of(exchange, plan)
+        if self._hit_for_miss.remembers(job.key):
+            self._recorder.event(Event.HIT_FOR_MISS)
+            alone = True
+        job.shared = not alone and exchange.request.method == "GET" and b"range" not in exchange.request.fields
+        return job
+
+    async def _run(self, job: FillJob) -> Shared:
+        permit = await self._permit(job)
+        if isinstance(permit, Filled):
+            await job.leader.tell(permit)
+            return permit
+        if not isinstance(permit, Held):
+            return await self._carrier.carry(job, permit)
+        outcome = Waited.LOST
+        try:
+            result = await self._carrier.carry(job, permit.stamp)
+            outcome = Waited.FILLED if isinstance(result, Filled) else Waited.GAVE_UP
+        finally:
+            await self._release(permit, outcome)
+        return result
+
+    async def _release(self, held: Held, outcome: Waited) -> None:
+        await self._degrade.instead(Role.CACHE, self._leases.release(held, outcome), None)
+
+    async def _permit(self, job: FillJob) -> Held | Filled | Stamp | None:
+        """Leave to fill and store: a lease, or a stamp alone. None: fetch, but store nothing. Or somebody filled it."""
+        if not job.shared:
+            return await self._stamp()
+        patient_until = self._clock.monotonic() + PATIENCE_S
+        while True:
+            asked = self._leases.acquire(job.key, job.exchange.budget if job.leader.waits else None)
+            permit = await self._degrade.instead(Role.CACHE, asked, None)
+            if permit is None:
+                return None
+            if isinstance(permit, Held):
+                return await self._double_check(job, permit)
+            self._recorder.event(Event.COLLAPSED, "lease")
+            match await self._leases.wait(permit, max(0.0, patient_until - self._clock.monotonic())):
+                case Waited.WAITED_OUT:
+                    return None
+                case Waited.GAVE_UP:
+                    self._hit_for_miss.remember(job.key)
+                    return await self._stamp()
+                case Waited.FILLED:
+                    found = await self._filled_meanwhile(job)
+                    if found is not None:
+                        return found
+                case Waited.LOST:
+                    continue
+
+    async def _stamp(self) -> Stamp | None:
+        return await self._degrade.instead(Role.CACHE, self._purger.begin(), None)
+
+    async def _double_check(self, job: FillJob, held: Held) -> Held | Filled:
+        """The lease, unless the response came into the store between our look and our getting it."""
+        found = await self._filled_meanwhile(job)
+        if found is None:
+            return held
+        await self._release(held, Waited.FILLED)
+        return found
+
+    async def _filled_meanwhile(self, job: FillJob) -> Filled | None:
+        asked = self._store.read(job.key, job.request.fields, None, job.tags)
+        found = await self._degrade.instead(Role.CACHE, asked, None)
+        if found is None or found.entry.received_at <= job.known_at:
+            return None
+        return Filled(found.entry, 0, stored=False)

@@ -1,0 +1,119 @@
+"""One fill: what it is to fetch, and what it gives to those who wait for it."""
+
+import asyncio
+from dataclasses import dataclass
+
+from cacheproxy.engine.exchange import Exchange
+from cacheproxy.engine.shared_body import SharedBody
+from cacheproxy.semantics.head import RequestHead, ResponseHead
+from cacheproxy.semantics.plan import Fetch, Revalidate
+from cacheproxy.semantics.rules import CacheRules
+from cacheproxy.semantics.storing import PassReason
+from cacheproxy.storage.contract import Entry
+from cacheproxy.upstream.contract import ResponseBody
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A response that may be shared."""
+
+    entry: Entry
+    status: int
+    """What the origin answered: 304 where it confirmed what was stored; 0 where another replica did the fill."""
+    stored: bool
+    age: bytes | None = None
+    """The Age that it came with, if it came from the origin just now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A response for the leader alone, as it arrives; ``gathered`` where it is kept for the store meanwhile."""
+
+    head: ResponseHead
+    body: ResponseBody | SharedBody
+    reason: PassReason | None = None
+    gathered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """What came may not be shared: each follower asks for itself."""
+
+
+Shared = Filled | GaveUp
+Outcome = Filled | Passed | GaveUp
+
+
+class Leader:
+    """The leader's place in its fill: told first, and free to leave."""
+
+    __slots__ = ("_gone", "_told")
+
+    def __init__(self) -> None:
+        """Wait to be told."""
+        self._told: asyncio.Future[Filled | Passed] = asyncio.get_running_loop().create_future()
+        self._gone = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether anybody is still there to be told."""
+        return not self._gone
+
+    def leave(self) -> None:
+        """Nobody leads: a refresh in the background."""
+        self._gone = True
+
+    async def outcome(self, fill: "asyncio.Task[Shared]") -> Outcome:
+        """What the fill tells its leader, or the error it ended with. Leaving (cancellation) harms nobody."""
+        try:
+            await asyncio.wait((self._told, fill), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._gone = True
+            if self._told.done() and isinstance(told := self._told.result(), Passed):
+                await told.body.aclose()
+            raise
+        return self._told.result() if self._told.done() else fill.result()
+
+    async def tell(self, outcome: Filled | Passed) -> None:
+        """Answer the leader; if it left, let go of what was for it alone."""
+        if self._gone and isinstance(outcome, Passed):
+            await outcome.body.aclose()
+        elif not self._told.done():
+            self._told.set_result(outcome)
+
+
+@dataclass(slots=True, kw_only=True)
+class FillJob:
+    """What a fill is to fetch, and for whom first."""
+
+    exchange: Exchange
+    """Its leader's."""
+    key: str
+    tags: tuple[str, ...]
+    rules: CacheRules
+    request: RequestHead
+    """As its leader asked: what Vary and ``assess`` look at."""
+    plan: Fetch | Revalidate
+    leader: Leader
+    shared: bool = True
+    """Whether others may join it, and a lease is taken."""
+
+    @classmethod
+    def of(cls, exchange: Exchange, plan: Fetch | Revalidate) -> "FillJob":
+        """The fill that ``exchange`` needs."""
+        assert exchange.key is not None
+        assert exchange.route.cache is not None
+        return cls(
+            exchange=exchange,
+            key=exchange.key.text,
+            tags=exchange.key.tags,
+            rules=exchange.route.cache,
+            request=exchange.request,
+            plan=plan,
+            leader=Leader(),
+        )
+
+    @property
+    def known_at(self) -> float:
+        """When the response that made the fill necessary had come; 0 if there was none."""
+        return 0.0 if self.plan.stored is None else self.plan.stored.received_at

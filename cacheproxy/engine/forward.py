@@ -1,0 +1,68 @@
+"""Requests that the cache has no part in, and what they make untrue."""
+
+import asyncio
+
+from cacheproxy.engine.exchange import Exchange
+from cacheproxy.engine.origin_side import OriginSide
+from cacheproxy.engine.recorder import Event, Recorder
+from cacheproxy.engine.reply import Reply
+from cacheproxy.engine.serve import reply_through
+from cacheproxy.engine.tasks import Tasks
+from cacheproxy.invalidation.contract import Purge, Purger
+from cacheproxy.invalidation.tags import response_purges
+from cacheproxy.policy.lookup import lookup_of
+from cacheproxy.policy.tags import path_tag, render_tags
+from cacheproxy.semantics.head import ResponseHead
+from cacheproxy.semantics.invalidation import SAFE_METHODS, changes_something, invalidated
+from cacheproxy.upstream.contract import ResponseBody
+
+
+class Forwarder:
+    """Sends a request on, and purges what its answer says has changed, before the client sees it."""
+
+    def __init__(self, origin: OriginSide, purger: Purger, tasks: Tasks, recorder: Recorder) -> None:
+        """Purges go to ``purger``; ``tasks`` carries writes to their end."""
+        self._origin = origin
+        self._purger = purger
+        self._tasks = tasks
+        self._recorder = recorder
+
+    async def forward(self, exchange: Exchange) -> Reply:
+        """The origin's answer. UpstreamError; ClientError where the request's body ended early."""
+        if exchange.request.method in SAFE_METHODS:
+            return _through(*await self._origin.send(exchange, exchange.request, exchange.body))
+        # A write that the origin carried out must purge, though its client has left meanwhile.
+        writing = self._tasks.start(self._write(exchange))
+        try:
+            head, body = await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            writing.add_done_callback(self._let_go)
+            raise
+        return _through(head, body)
+
+    async def _write(self, exchange: Exchange) -> tuple[ResponseHead, ResponseBody]:
+        head, body = await self._origin.send(exchange, exchange.request, exchange.body)
+        tags = _purged(exchange, head)
+        if tags:
+            self._recorder.event(Event.INVALIDATION, "write")
+            await self._purger.purge_soon(Purge(tags=tags))
+        return head, body
+
+    def _let_go(self, writing: "asyncio.Task[tuple[ResponseHead, ResponseBody]]") -> None:
+        """The client left: nobody will read the answer's body."""
+        if not writing.cancelled() and writing.exception() is None:
+            self._tasks.start(writing.result()[1].aclose())
+
+
+def _through(head: ResponseHead, body: ResponseBody) -> Reply:
+    return reply_through(head, body if body.complete is None else body.complete)
+
+
+def _purged(exchange: Exchange, head: ResponseHead) -> tuple[str, ...]:
+    """The tags of all that ``head``, an answer to an unsafe method, makes untrue (RFC 9111 §4.4, and the policy)."""
+    if not changes_something(exchange.request, head):
+        return ()
+    lookup = lookup_of(exchange.route, exchange.request, exchange.params, exchange.identity)
+    named = (*render_tags(exchange.route.purge, lookup), *response_purges(head.fields))
+    paths = (path_tag(target.partition(b"?")[0]) for target in invalidated(exchange.request, head))
+    return tuple(dict.fromkeys((*named, *paths)))

@@ -1,0 +1,66 @@
+"""Step 3: who is asking."""
+
+from dataclasses import replace
+
+from cacheproxy.engine.degrade import Degrade, Role
+from cacheproxy.engine.exchange import Exchange
+from cacheproxy.errors import ClientError
+from cacheproxy.policy.identity import Identity
+from cacheproxy.policy.route import Policy, SessionRules, SessionUse, TenantRules
+from cacheproxy.sessions.contract import Session, Sessions
+from cacheproxy.sessions.cookies import session_id_of
+from cacheproxy.sessions.identity import identity_fields, strip
+from cacheproxy.sessions.tenants import tenant_of
+
+_UNTOLD = Session("")
+"""Stands for a session that could not be asked about: Redis did not say."""
+
+
+class Identifier:
+    """Resolves the session cookie and the tenant, and sets what the origin is told of them."""
+
+    def __init__(self, sessions: Sessions, degrade: Degrade) -> None:
+        """Ask ``sessions``."""
+        self._sessions = sessions
+        self._degrade = degrade
+
+    async def identify(self, exchange: Exchange, policy: Policy) -> None:
+        """Fill in ``exchange.identity``, and replace what the client claims of it. ClientError: 401, 503, 400."""
+        request = replace(exchange.request, fields=strip(exchange.request.fields, policy.session))
+        exchange.request = request
+        session = None
+        if policy.session is not None:
+            session = await self._session(exchange, policy.session)
+            told = identity_fields(session, policy.session, request, now=exchange.now)
+            exchange.identity_names = frozenset(name for name, _ in told)
+            exchange.request = replace(request, fields=request.fields.plus(*told))
+        exchange.identity = Identity(
+            client_ip=exchange.identity.client_ip,
+            session_id=None if session is None else session.id,
+            session={} if session is None else session.fields,
+            tenant=tenant_of(policy.tenant, request, session, peer_trusted=exchange.peer_trusted),
+        )
+        _enforce(policy.tenant, exchange.identity)
+
+    async def _session(self, exchange: Exchange, rules: SessionRules) -> Session | None:
+        """The request's session. A required one that cannot be asked about closes the door: it may not exist."""
+        if exchange.route.session is SessionUse.IGNORE:
+            return None
+        required = exchange.route.session is SessionUse.REQUIRED
+        session_id = session_id_of(exchange.request.fields, rules, exchange.now)
+        session = None
+        if session_id is not None:
+            asked = self._sessions.load(session_id, exchange.budget)
+            session = await self._degrade.instead(Role.SESSIONS, asked, _UNTOLD)
+        if session is _UNTOLD:
+            if required:
+                raise ClientError(503, "session-unavailable", "the session could not be looked up; try again")
+            return None
+        if session is None and required:
+            raise ClientError(401, "session-required", "this needs a session: log in")
+        return session
+
+
+def _enforce(rules: TenantRules | None, identity: Identity) -> None:
+    if rules is not None and rules.enforce and identity.tenant is None:
+        raise ClientError(rules.status, "tenant-required", "this request names no tenant")

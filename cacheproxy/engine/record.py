@@ -1,0 +1,90 @@
+"""Step 10: one line in the log and one count in the metrics for each request, read from its Exchange."""
+
+from enum import StrEnum
+from typing import Any
+
+import structlog
+
+from cacheproxy.clock import Clock
+from cacheproxy.engine.exchange import Exchange, XCache
+from cacheproxy.engine.recorder import Recorder
+from cacheproxy.engine.reply import Reply
+from cacheproxy.policy.route import Route
+
+
+class AccessLog(StrEnum):
+    """Which requests get a line: all, all but most of the hits, or none."""
+
+    ALL = "all"
+    SAMPLED = "sampled"
+    OFF = "off"
+
+
+HIT_SAMPLE = 100
+"""Of this many hits one gets a line, where the log is sampled."""
+
+
+class Journal:
+    """Takes note of answered requests."""
+
+    def __init__(self, recorder: Recorder, clock: Clock, lines: AccessLog = AccessLog.SAMPLED) -> None:
+        """Count with ``recorder``, write ``lines``."""
+        self._recorder = recorder
+        self._clock = clock
+        self._lines = lines
+        self._hits = 0
+        self._log = structlog.get_logger("cacheproxy.access")
+
+    def record(self, exchange: Exchange, reply: Reply) -> None:
+        """Note that ``exchange`` was answered with ``reply``."""
+        seconds = self._clock.monotonic() - exchange.started
+        hit = exchange.forward is None and exchange.tier is not None
+        self._recorder.request(
+            method=exchange.request.method,
+            route=exchange.route.name,
+            cache_status=exchange.x_cache.lower(),
+            seconds=seconds,
+            resource_type=resource_type(exchange.route),
+            hit=hit,
+        )
+        if self._wanted(hit=hit):
+            self._log.info("request", **_line(exchange, reply, seconds))
+
+    def _wanted(self, *, hit: bool) -> bool:
+        if self._lines is AccessLog.OFF:
+            return False
+        if self._lines is AccessLog.ALL or not hit:
+            return True
+        self._hits += 1
+        return self._hits % HIT_SAMPLE == 1
+
+
+def resource_type(route: Route) -> str:
+    """The first word of the route's keys (``articles``), or its name where it has no template; empty if it never caches."""
+    if route.cache is None:
+        return ""
+    return route.name if route.key is None else route.key.text.partition(":")[0]
+
+
+def _line(exchange: Exchange, reply: Reply, seconds: float) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "request_id": exchange.request_id,
+        "method": exchange.request.method,
+        "path": exchange.request.path.decode("latin-1"),
+        "status": reply.status,
+        "route": exchange.route.name,
+        "operation": "get",
+        "resource_type": resource_type(exchange.route),
+        "cache": exchange.x_cache.lower(),
+        "cache_hit": exchange.x_cache in {XCache.HIT, XCache.STALE},
+        "duration_ms": round(seconds * 1000, 3),
+        "upstream_ms": round(exchange.upstream_s * 1000, 3),
+        "client": exchange.identity.client_ip,
+        "org_id": exchange.identity.tenant,
+        "tier": exchange.tier,
+        "fwd": exchange.forward,
+        "fwd_status": exchange.forward_status,
+        "detail": exchange.detail,
+        "error": exchange.error,
+    }
+    return {name: value for name, value in line.items() if value not in (None, "")}

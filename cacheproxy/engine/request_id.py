@@ -1,0 +1,24 @@
+"""A name for each request, the client's own where it is well formed."""
+
+import re
+from itertools import count
+from secrets import token_hex
+
+_WELL_FORMED = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
+
+
+class RequestIds:
+    """Hands out names that are unique among all replicas: a random prefix of this process, and a count."""
+
+    __slots__ = ("_count", "_prefix")
+
+    def __init__(self) -> None:
+        """Start a new prefix."""
+        self._prefix = token_hex(6)
+        self._count = count(1)
+
+    def of(self, given: bytes | None) -> str:
+        """``given`` if it may be passed on and logged as it is, else a new one."""
+        if given is not None and _WELL_FORMED.fullmatch(given):
+            return given.decode()
+        return f"{self._prefix}{next(self._count):08x}"

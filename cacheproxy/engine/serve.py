@@ -1,0 +1,44 @@
+"""Replies made of stored responses. Pure."""
+
+from cacheproxy.engine.reply import Reply, ReplyStream
+from cacheproxy.invalidation.tags import STRIPPED
+from cacheproxy.semantics.conditional import not_modified, not_modified_fields
+from cacheproxy.semantics.fields import Fields, Pair
+from cacheproxy.semantics.forwarding import response_fields
+from cacheproxy.semantics.head import RequestHead, ResponseHead
+from cacheproxy.semantics.ranges import select
+from cacheproxy.storage.contract import Entry
+
+
+def reply_from(request: RequestHead, entry: Entry, age: bytes | None) -> Reply:
+    """What ``request`` gets of ``entry``, ``age`` seconds old: a 304, a 206 or 416, or all of it.
+
+    ``age`` is None for a response that comes from the origin just now, and came with none.
+    """
+    if not_modified(request, entry):
+        return Reply(304, _aged(not_modified_fields(entry.fields), age))
+    selected = select(request, entry)
+    if request.method == "HEAD":
+        length: Pair = (b"content-length", b"%d" % len(selected.body))
+        return Reply(selected.status, _aged(selected.fields.without((b"content-length",)), age).plus(length))
+    return Reply(selected.status, _aged(selected.fields, age), selected.body)
+
+
+def whole_seconds(age_s: float) -> bytes:
+    """An Age field's value (RFC 9111 §5.1)."""
+    return b"%d" % max(0, int(age_s))
+
+
+def reply_through(head: ResponseHead, body: bytes | ReplyStream) -> Reply:
+    """The origin's response as it goes on to the client."""
+    return Reply(head.status, outward(head.fields), body)
+
+
+def outward(fields: Fields) -> Fields:
+    """Response fields less those of a hop, and those that were for this cache alone."""
+    return response_fields(fields).without(STRIPPED)
+
+
+def _aged(fields: Fields, age: bytes | None) -> Fields:
+    shown = outward(fields)
+    return shown if age is None else shown.plus((b"age", age))

@@ -1,0 +1,120 @@
+"""The listeners: the edge and the admin port in one event loop, started together and drained in order."""
+
+import asyncio
+import functools
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+import uvicorn
+
+from cacheproxy.clock import Clock
+from cacheproxy.errors import CacheproxyError
+from cacheproxy.server.edge import Edge
+from cacheproxy.server.protocol import EdgeProtocol
+
+log = structlog.get_logger()
+AsgiApp = Callable[..., Any]
+
+
+class ListenError(CacheproxyError):
+    """An address could not be listened on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """How a stop goes, in seconds.
+
+    Readiness fails at once; new connections are taken for ``delay_s`` more (balancers learn late); then requests under
+    way get ``timeout_s``.
+    """
+
+    delay_s: float = 0.0
+    timeout_s: float = 30.0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, less its signal handling: the whole program has one."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def bind(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+    """A listening socket. ListenError says what to do where the address cannot be had."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        message = f"cannot listen on {host}:{port}: {error.strerror}; choose another port or stop what uses this one"
+        raise ListenError(message) from error
+    sock.listen(2048)
+    sock.setblocking(False)  # noqa: FBT003 - socket's own
+    return sock
+
+
+def edge_server(edge: Edge, clock: Clock, websocket_app: AsgiApp, drain: Drain) -> uvicorn.Server:
+    """The proxy's own server. uvicorn's ASGI side is used for WebSockets alone."""
+    config = uvicorn.Config(
+        websocket_app,
+        http=functools.partial(EdgeProtocol, edge, clock),  # type: ignore[arg-type]
+        ws="websockets-sansio",
+        ws_max_size=16 << 20,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=int(drain.timeout_s),
+    )
+    return _Server(config)
+
+
+def admin_server(app: AsgiApp) -> uvicorn.Server:
+    """The operator's server."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    return _Server(config)
+
+
+async def serve(edge: Edge, servers: list[tuple[uvicorn.Server, socket.socket]], drain: Drain) -> None:
+    """Run ``servers`` until SIGTERM or SIGINT, then drain: the first one (the edge) first, the others after it."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    running = [asyncio.create_task(server.serve(sockets=[sock])) for server, sock in servers]
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((stopping, *running), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    log.info("draining", delay_s=drain.delay_s, timeout_s=drain.timeout_s)
+    edge.draining = True
+    if drain.delay_s and not any(task.done() for task in running):
+        await asyncio.wait(running, timeout=drain.delay_s)
+    for (server, _), task in zip(servers, running, strict=True):
+        server.should_exit = True
+        await asyncio.wait((task,), timeout=drain.timeout_s + 5)
+    for task in running:
+        if not task.done():
+            task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)

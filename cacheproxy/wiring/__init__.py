@@ -1,0 +1,1 @@
+"""The only list of concrete classes: what a running sidecar is made of."""

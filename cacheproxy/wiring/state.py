@@ -1,0 +1,187 @@
+"""Shared state: in Redis, or in this process alone."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from cacheproxy.clock import Clock
+from cacheproxy.engine.recorder import Event, Level, Recorder
+from cacheproxy.fills.contract import Leases
+from cacheproxy.fills.lease import NoLeases, RedisLeases
+from cacheproxy.invalidation.bus import Bus
+from cacheproxy.invalidation.contract import Purger
+from cacheproxy.invalidation.local import LocalPurger
+from cacheproxy.invalidation.mirrors import Mirrors
+from cacheproxy.invalidation.purger import RedisPurger
+from cacheproxy.invalidation.receipts import Receipts
+from cacheproxy.invalidation.session import BusParts
+from cacheproxy.invalidation.tag_clock import TagClock
+from cacheproxy.limits.contract import Limiter
+from cacheproxy.limits.fallback import FallbackLimiter
+from cacheproxy.limits.memory import MemoryLimiter
+from cacheproxy.limits.redis import RedisLimiter
+from cacheproxy.limits.refusals import RefusalMemory
+from cacheproxy.policy.route import Policy, SessionRules
+from cacheproxy.redis_link.connect import Role, Roles, Tuning, connect
+from cacheproxy.redis_link.embedded import start_embedded
+from cacheproxy.sessions.contract import NoSessions, Sessions
+from cacheproxy.sessions.memory import SessionMemory
+from cacheproxy.sessions.redis import RedisSessions
+from cacheproxy.settings import Settings
+from cacheproxy.storage.contract import Store
+from cacheproxy.storage.memory import MemoryStore
+from cacheproxy.storage.redis import RedisStore
+from cacheproxy.storage.tiered import TieredStore
+
+LEASE_AGE_S = 10.0
+"""How long a fill holds off other replicas: also how long a killed one does."""
+MAX_LIFETIME_S = 86_400.0
+"""Past this a stored response may be taken for purged, so that the tag clock stays small."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What the engine keeps its state in."""
+
+    store: Store
+    l1: MemoryStore
+    leases: Leases
+    purger: Purger
+    limiter: Limiter
+    sessions: Sessions
+    bus: Bus | None = None
+    roles: Roles | None = None
+
+    def parts(self) -> Mapping[str, str]:
+        """The state of each part, for readiness: none of them is a reason not to be ready."""
+        if self.roles is None or self.bus is None:
+            return {"redis": "none"}
+        links = {role: getattr(self.roles, role) for role in Role}
+        up = {f"redis-{role}": "up" if link.up else "down" for role, link in links.items()}
+        return {**up, "bus": "connected" if self.bus.connected else "lost"}
+
+
+async def open_state(
+    settings: Settings, policy: Policy, recorder: Recorder, clock: Clock, stack: AsyncExitStack
+) -> State:
+    """Shared state as ``settings`` say, closed with ``stack``. PolicyError for a URL that is wrong."""
+    urls = settings.redis_urls()
+    l1 = MemoryStore(settings.l1_bytes, clock=clock)
+    if urls == "none":
+        return _alone(l1, clock, settings)
+    if urls == "embedded":
+        server = start_embedded()
+        stack.callback(server.close)
+        urls = dict.fromkeys(Role, server.url)
+    tuning = Tuning(limit_s=settings.redis_budget, connections=settings.redis_max_connections)
+    roles = connect({Role(role): url for role, url in urls.items()}, tuning, _telling(recorder))
+    stack.push_async_callback(roles.aclose)
+    await roles.greet()
+    return _shared(roles, l1, settings, policy, recorder, clock, stack)
+
+
+def _alone(l1: MemoryStore, clock: Clock, settings: Settings) -> State:
+    purger = LocalPurger(l1, settings.instance_id, MAX_LIFETIME_S, clock)
+    return State(
+        store=l1,
+        l1=l1,
+        leases=NoLeases(purger.begin),
+        purger=purger,
+        limiter=MemoryLimiter(clock),
+        sessions=NoSessions(),
+    )
+
+
+def _shared(
+    roles: Roles,
+    l1: MemoryStore,
+    settings: Settings,
+    policy: Policy,
+    recorder: Recorder,
+    clock: Clock,
+    stack: AsyncExitStack,
+) -> State:
+    sessions = _sessions(roles, policy.session, clock)
+    mirrors = Mirrors([l1, *([sessions] if isinstance(sessions, SessionMemory) else [])])
+    tag_clock = TagClock(roles.bus, settings.prefix, MAX_LIFETIME_S)
+    receipts = Receipts(settings.instance_id, clock=clock)
+    purger = RedisPurger(tag_clock, mirrors, receipts)
+    stack.push_async_callback(purger.aclose)
+    leases = RedisLeases(roles.bus, settings.prefix, LEASE_AGE_S)
+    parts = BusParts(
+        clock=tag_clock,
+        subscriber=roles.subscriber(),
+        mirrors=mirrors,
+        purger=purger,
+        receipts=receipts,
+        on_message=_waking(leases),
+        observer=BusNotes(recorder),
+        time=clock,
+    )
+    bus = Bus(parts, policy.events)
+    bus.start()
+    stack.push_async_callback(bus.aclose)
+    l2 = RedisStore(roles.cache, prefix=settings.prefix, clock=clock)
+    return State(
+        store=TieredStore(l1, l2, clock),
+        l1=l1,
+        leases=leases,
+        purger=purger,
+        limiter=FallbackLimiter(
+            RefusalMemory(RedisLimiter(roles.limits, settings.prefix), clock), clock, lambda: len(receipts.live())
+        ),
+        sessions=sessions,
+        bus=bus,
+        roles=roles,
+    )
+
+
+def _sessions(roles: Roles, rules: SessionRules | None, clock: Clock) -> Sessions:
+    if rules is None:
+        return NoSessions()
+    inner = RedisSessions(roles.sessions, rules, clock)
+    return SessionMemory(inner, rules, clock) if rules.memory_s > 0 else inner
+
+
+def _waking(leases: RedisLeases) -> Callable[[str, Mapping[str, object]], None]:
+    def on_message(kind: str, members: Mapping[str, object]) -> None:
+        if kind == "wake":
+            leases.hear(members)
+
+    return on_message
+
+
+def _telling(recorder: Recorder) -> Callable[[Role, bool, str], None]:
+    return lambda role, up, _reason: recorder.level(Level.REDIS_UP, float(up), role)
+
+
+class BusNotes:
+    """What the bus observes, counted."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        """Count with ``recorder``."""
+        self._recorder = recorder
+
+    def connected(self, *, now: bool) -> None:
+        """Whether the bus is heard."""
+        self._recorder.level(Level.BUS_CONNECTED, float(now))
+
+    def gap(self) -> None:
+        """Plain messages may be lost."""
+        self._recorder.event(Event.BUS_GAP)
+
+    def cleared(self) -> None:
+        """Memory was cleared: a gap too."""
+        self._recorder.event(Event.BUS_GAP)
+
+    def applied(self, source: str) -> None:
+        """A purge was applied."""
+        self._recorder.event(Event.INVALIDATION, source)
+
+    def dropped(self, reason: str) -> None:
+        """An event was not understood."""
+        self._recorder.event(Event.EVENT_DROPPED, reason)
+
+    def lag(self, seconds: float) -> None:
+        """How late a purge was applied."""
+        self._recorder.lag(seconds)
