@@ -51,15 +51,15 @@ def expired(fields: Mapping[str, object], now: float) -> bool:
     if fields.get("expires_at") is None:
         return False
     expires_at = _epoch_s(fields["expires_at"])
-    return expires_at is None or expires_at <= now
+    return expires_at is None or not expires_at > now
 
 
-def _epoch_s(value: object) -> float | None:
+def _epoch_s(value: object) -> int | float | None:
     """``value`` as epoch seconds: a number of them, or a date and time in ISO 8601 (UTC where it names no zone)."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return float(value)
+        return value
     if not isinstance(value, str):
         return None
     try:
