@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 import pytest
 
+from cacheproxy.invalidation.contract import Applied, PurgeMode
 from cacheproxy.redis_link.connect import Roles, Tuning, connect
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.tag_clock import Stamp
@@ -32,23 +32,6 @@ class FakeClock:
     def monotonic(self) -> float:
         """The same."""
         return self.at
-
-
-class Mode(StrEnum):
-    """Purge modes."""
-
-    HARD = "hard"
-    SOFT = "soft"
-
-
-@dataclass(frozen=True)
-class Applied:
-    """A purge as the bus brings it."""
-
-    epoch: str
-    at_us: int
-    tags: tuple[str, ...]
-    mode: Mode = Mode.HARD
 
 
 def make_entry(key: str = "k", body: bytes = b"body", request: Fields | None = None, **changes: object) -> Entry:
@@ -82,12 +65,12 @@ class Place:
     mirrors: list[MemoryStore] = field(default_factory=list)
     roles: Roles | None = None
 
-    async def purge(self, at_us: int, *tags: str, mode: Mode = Mode.HARD, epoch: str = EPOCH) -> None:
+    async def purge(self, at_us: int, *tags: str, mode: PurgeMode = PurgeMode.HARD, epoch: str = EPOCH) -> None:
         """Purge ``tags`` at ``at_us``, as invalidation's script and the bus would."""
         for mirror in self.mirrors:
-            mirror.apply(Applied(epoch, at_us, tags, mode))
+            mirror.apply(Applied(epoch=epoch, at_us=at_us, tags=tags, mode=mode))
         if self.roles is not None:
-            times = f"{at_us} 0" if mode is Mode.HARD else f"0 {at_us}"
+            times = f"{at_us} 0" if mode is PurgeMode.HARD else f"0 {at_us}"
             fields = [part for tag in tags for part in (f"t:{tag}", times)]
             await self.roles.cache.call("HSET", "{test}:clock", "epoch", epoch, "now", at_us, *fields)
 
@@ -111,18 +94,6 @@ def clock() -> FakeClock:
 def entry() -> Callable[..., Entry]:
     """``entry(key, body, request, **changes)`` makes one."""
     return make_entry
-
-
-@pytest.fixture
-def applied() -> Callable[..., Applied]:
-    """``applied(epoch, at_us, tags, mode)`` makes a purge as the bus brings it."""
-    return Applied
-
-
-@pytest.fixture
-def soft() -> Mode:
-    """The mode of a soft purge."""
-    return Mode.SOFT
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from cacheproxy.invalidation.contract import PurgeMode
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.tag_clock import Stamp, Verdict
 from cacheproxy.storage.contract import Entry
@@ -68,10 +69,10 @@ async def test_a_purge_of_another_tag_kills_nothing(place, entry: MakeEntry) -> 
     assert await place.store.read("k", ANY) is not None
 
 
-async def test_a_soft_purge_makes_stale(place, entry: MakeEntry, soft) -> None:
+async def test_a_soft_purge_makes_stale(place, entry: MakeEntry) -> None:
     """A softly purged entry is found, and said to be stale; a hard purge after it kills."""
     await place.store.write(entry())
-    await place.purge(200, "articles", mode=soft)
+    await place.purge(200, "articles", mode=PurgeMode.SOFT)
     found = await place.store.read("k", ANY)
     assert found is not None
     assert found.verdict is Verdict.STALE
