@@ -13,9 +13,10 @@ from cacheproxy.server.forwarded import UNIX, client_address, forwarding_fields,
 class Adapter:
     """Calls the engine for one listener."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Call ``engine``."""
+    def __init__(self, engine: Engine, port: int) -> None:
+        """Call ``engine`` for what comes in on ``port``."""
         self._engine = engine
+        self._own_port = b":%d" % port
 
     async def handle(self, request: RequestHead, body: BodyStream | None, peer: str, on_interim: OnInterim) -> Reply:
         """The engine's answer to what ``peer`` (an address, empty for a unix socket) sent."""
@@ -31,7 +32,8 @@ class Adapter:
         understood = replace(
             request,
             fields=without_forwarding(request.fields).plus(*told),
-            authority=by_name.get(b"x-forwarded-host", request.authority),
+            # Replicas on ports of their own share their keys; any other port is a client's word, and told apart.
+            authority=by_name.get(b"x-forwarded-host", request.authority).removesuffix(self._own_port),
             scheme=by_name.get(b"x-forwarded-proto", request.scheme.encode()).decode("latin-1"),
         )
         address = client_address(peer, request.fields, trusted)

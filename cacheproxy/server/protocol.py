@@ -63,7 +63,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._peer = peer[0] if isinstance(peer, tuple) else ""
         self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         if len(self._server_state.connections) >= self._edge.limits.max_connections:
-            transport.abort()
+            self._transport.abort()
             return
         self._server_state.connections.add(self)  # type: ignore[arg-type]
         self._wait_until(self._edge.limits.keepalive_s)
@@ -233,7 +233,7 @@ class EdgeProtocol(asyncio.Protocol):
 
     def _hand_over_websocket(self, raw: bytes) -> None:
         """Give the connection to uvicorn's WebSocket protocol, which reads the (checked) head again."""
-        self._server_state.connections.discard(self)  # type: ignore[arg-type]
+        self._server_state.connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()
         make = cast("Any", self._config.ws_protocol_class)

@@ -137,7 +137,7 @@ def _outward(tunnel: Tunnel) -> list[tuple[bytes, bytes]]:
 
 def _request_of(scope: Scope) -> RequestHead:
     query = scope["query_string"]
-    fields = Fields(scope["headers"])
+    fields = Fields((name.lower(), value) for name, value in scope["headers"])
     return RequestHead(
         method="GET",
         target=scope["raw_path"] + (b"?" + query if query else b""),

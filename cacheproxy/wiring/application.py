@@ -159,7 +159,7 @@ async def assemble(
         prefix=settings.prefix,
         budget_s=settings.redis_budget,
     )
-    adapter = Adapter(engine)
+    adapter = Adapter(engine, settings.listen[1])
     _watch(metrics, state, flights)
     return Application(
         settings=settings,
