@@ -2,8 +2,6 @@
 
 import json
 
-from cacheproxy.invalidation.contract import OnGap, PurgeMode
-
 
 async def test_a_purge_reaches_every_replica(valkey, replica, hard):
     """What one replica purges, another forgets."""
