@@ -6,6 +6,7 @@ readers could differ (two cookies of the name, quoting gone wrong), there is non
 
 import re
 
+from cacheproxy.client.session_json import is_session_id
 from cacheproxy.policy.route import SessionRules, SessionScheme
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.sessions.signed import unsigned
@@ -13,7 +14,6 @@ from cacheproxy.sessions.signed import unsigned
 MAX_VALUE_BYTES = 1024
 """Longer cookie values are not looked at."""
 
-_ID = re.compile(r"[A-Za-z0-9._~+/=-]{1,256}")
 _QUOTED = re.compile(rb'"[^"\\]*"')
 
 
@@ -24,7 +24,7 @@ def session_id_of(fields: Fields, rules: SessionRules, now: float) -> str | None
         return None
     if rules.scheme is SessionScheme.SIGNED:
         value = unsigned(value, rules.secret, now=now, max_age_s=rules.signed_max_age_s)
-    return value if value is not None and _ID.fullmatch(value) else None
+    return value if value is not None and is_session_id(value) else None
 
 
 def _cookie(fields: Fields, name: bytes) -> str | None:

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
+from cacheproxy.client.session_json import expired
 from cacheproxy.clock import Clock
 from cacheproxy.policy.lookup import scalar_at
 from cacheproxy.policy.route import SessionRules
 from cacheproxy.policy.tags import EVERYTHING, bounded
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.sessions.contract import Session, Sessions
-from cacheproxy.sessions.redis import expired
 
 _OURS = ("session:", "user:", "@long/")
 """How tags begin that may name a session (see ``policy.tags.bounded``)."""

@@ -1,17 +1,11 @@
 """Sessions as the services keep them in Redis: JSON objects under ``session:{id}``."""
 
-import json
-from collections.abc import Mapping
-from datetime import UTC, datetime
-
+from cacheproxy.client.session_json import expired, parse_session
 from cacheproxy.clock import Clock
 from cacheproxy.policy.route import SessionRules
 from cacheproxy.redis_link.contract import Budget, Link
 from cacheproxy.redis_link.scripts import load_script
 from cacheproxy.sessions.contract import Session
-
-MAX_SESSION_BYTES = 64 * 1024
-"""A larger value is no session: it would be parsed on every request."""
 
 _LOAD = load_script("cacheproxy.sessions", "load")
 
@@ -33,37 +27,3 @@ class RedisSessions:
         if fields is None or expired(fields, self._clock.now()):
             return None
         return Session(session_id, fields)
-
-
-def parse_session(packed: bytes) -> Mapping[str, object] | None:
-    """The session's fields, or None where ``packed`` is not a JSON object in UTF-8."""
-    if len(packed) > MAX_SESSION_BYTES:
-        return None
-    try:
-        fields = json.loads(packed.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return None
-    return fields if isinstance(fields, dict) else None
-
-
-def expired(fields: Mapping[str, object], now: float) -> bool:
-    """Whether ``expires_at`` has come. One that cannot be read has: a session of unknown end is none."""
-    if fields.get("expires_at") is None:
-        return False
-    expires_at = _epoch_s(fields["expires_at"])
-    return expires_at is None or not expires_at > now
-
-
-def _epoch_s(value: object) -> int | float | None:
-    """``value`` as epoch seconds: a number of them, or a date and time in ISO 8601 (UTC where it names no zone)."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        return value
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None

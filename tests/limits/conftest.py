@@ -1,6 +1,6 @@
 """A real Valkey, a clock that only tests move, and each kind of limiter on them."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -8,7 +8,6 @@ from cacheproxy.limits.memory import MemoryLimiter
 from cacheproxy.limits.redis import RedisLimiter
 from cacheproxy.redis_link.connect import Tuning, connect
 from cacheproxy.redis_link.contract import Link
-from cacheproxy.redis_link.embedded import start_embedded
 
 
 class FakeClock:
@@ -46,19 +45,10 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(scope="session")
-def server_url() -> Iterator[str]:
-    """A private Valkey for all tests of this room."""
-    server = start_embedded()
-    yield server.url
-    server.close()
-
-
 @pytest.fixture
-async def link(server_url: str) -> AsyncIterator[Link]:
+async def link(valkey: str) -> AsyncIterator[Link]:
     """A link to an empty Valkey, patient enough for a busy machine."""
-    roles = connect(server_url, Tuning(limit_s=10.0))
-    await roles.limits.call("FLUSHALL")
+    roles = connect(valkey, Tuning(limit_s=10.0))
     yield roles.limits
     await roles.aclose()
 

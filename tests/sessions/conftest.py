@@ -1,12 +1,11 @@
 """A real Valkey, and a clock that only tests move."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from cacheproxy.redis_link.connect import Tuning, connect
 from cacheproxy.redis_link.contract import Link
-from cacheproxy.redis_link.embedded import start_embedded
 
 
 class FakeClock:
@@ -34,18 +33,9 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(scope="session")
-def server_url() -> Iterator[str]:
-    """A private Valkey for all tests of this room."""
-    server = start_embedded()
-    yield server.url
-    server.close()
-
-
 @pytest.fixture
-async def link(server_url: str) -> AsyncIterator[Link]:
+async def link(valkey: str) -> AsyncIterator[Link]:
     """A link to an empty Valkey, patient enough for a busy machine."""
-    roles = connect(server_url, Tuning(limit_s=10.0))
-    await roles.sessions.call("FLUSHALL")
+    roles = connect(valkey, Tuning(limit_s=10.0))
     yield roles.sessions
     await roles.aclose()

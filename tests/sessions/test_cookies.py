@@ -29,7 +29,7 @@ def id_of(*lines: str | bytes, rules: SessionRules = RULES, now: float = NOW) ->
         pytest.param('session_id="abc"', "abc", id="6265-4.1.1-quoted"),
         pytest.param("session_id=a=b", "a=b", id="value-with-equals"),
         pytest.param("xsession_id=evil; session_id=abc", "abc", id="name-is-compared-whole"),
-        pytest.param("session_id=" + "a" * 256, "a" * 256, id="longest"),
+        pytest.param("session_id=" + "a" * 200, "a" * 200, id="longest"),
     ],
 )
 def test_a_well_formed_cookie_gives_its_id(line: str, expected: str) -> None:
@@ -52,7 +52,7 @@ def test_a_well_formed_cookie_gives_its_id(line: str, expected: str) -> None:
         pytest.param('session_id="a"b"', id="quote-inside"),
         pytest.param('session_id="a\\"b"', id="escape-inside"),
         pytest.param('session_id=""', id="quoted-nothing"),
-        pytest.param("session_id=" + "a" * 257, id="long"),
+        pytest.param("session_id=" + "a" * 201, id="long"),
         pytest.param("session_id=" + "a" * 8192, id="8-kib"),
         pytest.param("session_id=a b", id="space"),
         pytest.param("session_id=a:b", id="colon-could-leave-the-key"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from cacheproxy.policy.route import SessionRules
+from cacheproxy.policy.tags import named_tag
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.sessions.contract import Session
 from cacheproxy.sessions.memory import SessionMemory
@@ -179,12 +180,9 @@ async def test_the_memory_is_bounded(shared: Shared, clock) -> None:
     assert (len(memory), len(memory._ids)) == (0, 0)
 
 
-async def test_a_long_id_is_purged_by_its_digest(memory: SessionMemory, shared: Shared) -> None:
-    """Tags over 256 bytes are digests everywhere; the session is found by that."""
-    from cacheproxy.policy.tags import named_tag
-
-    long_id = "a" * 256
-    shared.sessions[long_id] = {}
-    await memory.load(long_id)
-    memory.apply(Purge((named_tag(f"session:{long_id}"),)))
-    assert memory.peek(long_id) is None
+async def test_a_user_with_a_long_name_is_purged_by_its_digest(memory: SessionMemory, shared: Shared) -> None:
+    """Tags over 256 bytes are digests everywhere; the user's sessions are found by that."""
+    shared.sessions["long"] = {"user_id": "u" * 300}
+    await memory.load("long")
+    memory.apply(Purge((named_tag("user:" + "u" * 300),)))
+    assert memory.peek("long") is None
