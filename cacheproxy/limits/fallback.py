@@ -46,16 +46,17 @@ class FallbackLimiter:
         self.degraded = False
         if isinstance(outcome, Admitted):
             self._local.charge(_local(checks))
+        if len(self._debts):
+            await self._report_some(budget)
         return outcome
 
-    async def report(self) -> None:
-        """Charge to Redis all that was admitted without it: for when it is back. StateError if it is not."""
-        while owing := self._debts.take_some():
-            try:
-                await self._inner.admit(owing)
-            except StateError:
-                self._debts.note((check, check.owed) for check in owing)
-                raise
+    async def _report_some(self, budget: Budget | None) -> None:
+        """Charge some of what others were admitted without Redis: each request after an outage takes a few along."""
+        owing = self._debts.take_some()
+        try:
+            await self._inner.admit(owing, budget)
+        except StateError:
+            self._debts.note((check, check.owed) for check in owing)
 
     def _without(self, checks: Sequence[Check]) -> Admitted | Limited:
         denying = tuple(c.rule for c in checks if c.rule.without_redis is WithoutRedis.DENY and _enforced(c.rule))
@@ -102,6 +103,10 @@ class Debts:
         """Checks that cost nothing and only pay what is owed; empty when nothing is."""
         keys = list(self._owed)[:most]
         return [Check(self._owed[key][0], key[1], 0, self._pay(*key)) for key in keys]
+
+    def __len__(self) -> int:
+        """How many owe something."""
+        return len(self._owed)
 
     def _pay(self, name: str, subject: str) -> int:
         rule, state = self._owed.pop((name, subject), (None, ()))

@@ -108,8 +108,7 @@ async def test_an_outage_that_lost_redis_data_grants_no_second_window(
     shared.up = False
     assert await admitted(replicas, checks, 50) == 90
     shared.inner, shared.up = MemoryLimiter(clock), True
-    for replica in replicas:
-        await replica.report()
+    await admitted(replicas, [Check(rule(), "b")], 1)
     assert await admitted(replicas, checks, 50) == 0
 
 
@@ -134,23 +133,33 @@ async def test_a_debt_older_than_the_period_is_forgotten(shared: Breakable, repl
     assert await admitted(replicas, checks, 50) == 90
 
 
-async def test_all_debts_can_be_reported_at_once(shared: Breakable, replicas: list[FallbackLimiter]) -> None:
-    """After ``report`` a client is known in Redis even through a replica that it never came to."""
+async def test_after_the_return_other_requests_take_the_debts_along(
+    shared: Breakable, replicas: list[FallbackLimiter]
+) -> None:
+    """What a client was admitted through one replica is soon known to the others, without the client's doing."""
     shared.up = False
     for number in range(100):
         await admitted(replicas[:1], [Check(rule(), f"client-{number}")], 30)
     shared.up = True
-    await replicas[0].report()
+    await admitted(replicas[:1], [Check(rule(), "another")], 2)
     assert await admitted(replicas[1:2], [Check(rule(), "client-99")], 100) == 60
 
 
-async def test_a_report_that_fails_is_not_lost(shared: Breakable, replicas: list[FallbackLimiter]) -> None:
-    """Debts stay where Redis goes away again while they are paid."""
+async def test_a_debt_is_not_lost_where_redis_goes_away_again(
+    shared: Breakable, replicas: list[FallbackLimiter], clock
+) -> None:
+    """Debts stay known until Redis has them: here it answers one request and fails the report after it."""
     shared.up = False
-    await admitted(replicas, [Check(rule(), "a")], 30)
-    with pytest.raises(StateError):
-        await replicas[0].report()
-    shared.up = True
+    await admitted(replicas[:1], [Check(rule(), "a")], 30)
+
+    class Flapping(MemoryLimiter):
+        async def admit(self, checks: Sequence[Check], budget: Budget | None = None) -> Admitted | Limited:
+            shared.up = False
+            return await super().admit(checks, budget)
+
+    shared.inner, shared.up = Flapping(clock), True
+    await admitted(replicas[:1], [Check(rule(), "another")], 1)
+    shared.inner, shared.up = MemoryLimiter(clock), True
     assert await admitted(replicas[:1], [Check(rule(), "a")], 100) == 60
 
 
@@ -192,8 +201,7 @@ async def test_one_client_never_gets_two_windows_whatever_the_outages(new_clock,
         clock.pass_us(gap_us)
         if up and not shared.up:
             shared.up = True
-            for each in replicas:
-                await each.report()
+            await admitted(replicas, [Check(rule(limit=9), "b")], 1)
         shared.up = up
         if isinstance(await replicas[replica].admit([check]), Admitted):
             times.append(clock.us)
