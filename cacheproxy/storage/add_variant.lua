@@ -15,7 +15,7 @@ end
 
 local variants = {}
 for _, variant in ipairs(known) do
-  if variant.digest ~= new.digest and (tonumber(variant.keep_until) or 0) > now then
+  if type(variant) == 'table' and variant.digest ~= new.digest and (tonumber(variant.keep_until) or 0) > now then
     variants[#variants + 1] = variant
   end
 end

@@ -5,7 +5,6 @@ value, a flipped bit, somebody else's value under our key.
 """
 
 import json
-import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -96,6 +95,7 @@ def _meta(entry: Entry) -> dict[str, Any]:
 def _entry(meta: dict[str, Any], body: bytes) -> Entry:
     if meta["body_bytes"] != len(body):
         raise ValueError("body_bytes")
+    get = meta.get
     return Entry(
         key=_text(meta["key"]),
         status=_status(meta["status"]),
@@ -104,16 +104,16 @@ def _entry(meta: dict[str, Any], body: bytes) -> Entry:
         requested_at=_number(meta["requested_at"]),
         received_at=_number(meta["received_at"]),
         lifetime_s=_number(meta["lifetime_s"]),
-        initial_age_s=_number(meta.get("initial_age_s", 0.0)),
-        swr_s=_number(meta.get("swr_s", 0.0)),
-        sie_s=_number(meta.get("sie_s", 0.0)),
-        must_revalidate=meta.get("must_revalidate", False) is True,
+        initial_age_s=_number(get("initial_age_s", 0.0)),
+        swr_s=_number(get("swr_s", 0.0)),
+        sie_s=_number(get("sie_s", 0.0)),
+        must_revalidate=get("must_revalidate", False) is True,
         keep_until=_number(meta["keep_until"]),
         stamp=Stamp(_text(meta["epoch"]), _integer(meta["began_at_us"])),
-        tags=tuple(map(_text, _list(meta.get("tags", [])))),
-        route=_text(meta.get("route", "")),
-        vary=tuple(name.encode("latin-1") for name in _list(meta.get("vary", []))),
-        variance=meta.get("variance", "").encode("latin-1"),
+        tags=tuple([_text(tag) for tag in _list(get("tags", []))]),
+        route=_text(get("route", "")),
+        vary=tuple([name.encode("latin-1") for name in _list(get("vary", []))]),
+        variance=get("variance", "").encode("latin-1"),
     )
 
 
@@ -150,9 +150,11 @@ def _integer(value: Any) -> int:
 
 
 def _number(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise TypeError(value)
-    return float(value)
+    # "not finite" without a call: of all floats only infinities and NaN give NaN less themselves
+    number = value if type(value) is float else float(_integer(value))
+    if number - number != 0.0:
+        raise ValueError(value)
+    return number
 
 
 def _status(value: Any) -> int:

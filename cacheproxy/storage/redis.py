@@ -149,9 +149,7 @@ class RedisStore:
         self, entry: Entry | None, request: Fields, clock: ClockView, budget: Budget | None
     ) -> Found | None:
         """The entry as found, unless it is dead or answers another request, whatever the marker said."""
-        if entry is None or clock.judge(entry.stamp, entry.tags) is Verdict.DEAD:
-            return None
-        if not choose([ref_of(entry)], request):
+        if entry is None or ((entry.vary or entry.variance) and not choose([ref_of(entry)], request)):
             return None
         clock = await self._clock_for(entry.tags, clock, budget)
         verdict = clock.judge(entry.stamp, entry.tags)
@@ -159,9 +157,9 @@ class RedisStore:
 
     async def _clock_for(self, tags: Collection[str], clock: ClockView, budget: Budget | None) -> ClockView:
         """``clock``, and what it says of those ``tags`` that only the entries named."""
-        unknown = [tag for tag in tags if tag not in clock.asked]
-        if not unknown:
+        if clock.asked.issuperset(tags):
             return clock
+        unknown = [tag for tag in tags if tag not in clock.asked]
         command = clock_command(self._clock_key, unknown)
         return clock.plus(read_clock(unknown, await self._link.call(*command, budget=budget)))
 

@@ -1,0 +1,123 @@
+"""L1 before L2: what is promoted, which of two is served, and what remains when L2 is gone."""
+
+from collections.abc import Callable
+
+import pytest
+
+from cacheproxy.errors import StateError
+from cacheproxy.semantics.fields import Fields
+from cacheproxy.storage.contract import Entry, Tier
+from cacheproxy.storage.memory import MemoryStore
+from cacheproxy.storage.tiered import NoStore, TieredStore
+
+ANY = Fields()
+MakeEntry = Callable[..., Entry]
+
+
+class BrokenStore(NoStore):
+    """A store that never answers."""
+
+    async def read(self, key, request, budget=None, tags=()):
+        """Fail."""
+        raise StateError("refused")
+
+    async def variants(self, key, budget=None):
+        """Fail."""
+        raise StateError("refused")
+
+    async def write(self, entry, budget=None):
+        """Fail."""
+        raise StateError("refused")
+
+    async def delete(self, key, budget=None):
+        """Fail."""
+        raise StateError("refused")
+
+
+@pytest.fixture
+def tiered(memory: MemoryStore, redis_place, clock) -> TieredStore:
+    """Both tiers."""
+    return TieredStore(memory, redis_place.store, clock)
+
+
+async def test_what_l2_gave_is_kept_in_l1(tiered: TieredStore, entry: MakeEntry) -> None:
+    """The first read of another replica's entry is L2's, the second L1's."""
+    await tiered.l2.write(entry())
+    tiers = [found.tier for _ in range(2) if (found := await tiered.read("k", ANY))]
+    assert tiers == [Tier.L2, Tier.L1]
+    assert tiered.peek("k", ANY) is not None
+
+
+async def test_a_purged_entry_is_not_promoted(tiered: TieredStore, redis_place, memory, entry: MakeEntry) -> None:
+    """An entry that this process heard a purge of stays out of L1, though L2's clock may be asked later."""
+    kept = entry()
+    await tiered.l2.write(kept)
+    await redis_place.purge(200, "articles")
+    assert await tiered.read("k", ANY) is None
+    assert len(memory) == 0
+
+
+async def test_a_fresher_copy_in_l2_is_found(tiered: TieredStore, entry: MakeEntry, clock) -> None:
+    """Once L1's copy is no longer fresh, the one that another replica has fetched meanwhile is served."""
+    await tiered.write(entry(body=b"old", lifetime_s=10.0))
+    await tiered.l2.write(entry(body=b"new", received_at=clock.at + 11))
+    clock.at += 9
+    found = await tiered.read("k", ANY)
+    assert found is not None
+    assert (found.entry.body, found.tier) == (b"old", Tier.L1)
+    clock.at += 3
+    found = await tiered.read("k", ANY)
+    assert found is not None
+    assert (found.entry.body, found.tier) == (b"new", Tier.L2)
+    found = tiered.peek("k", ANY)
+    assert found is not None
+    assert found.entry.body == b"new"
+
+
+async def test_a_stale_copy_is_still_found(tiered: TieredStore, entry: MakeEntry, clock) -> None:
+    """Where L2 has nothing newer, the stale one is given out: whether it may be served is for others to say."""
+    await tiered.write(entry(lifetime_s=10.0))
+    clock.at += 20
+    found = await tiered.read("k", ANY)
+    assert found is not None
+    assert found.tier is Tier.L1
+
+
+async def test_without_l2_what_is_at_hand_is_served(memory: MemoryStore, entry: MakeEntry, clock) -> None:
+    """L1 answers, fresh or stale, while L2 does not; only what it does not have is an error."""
+    tiered = TieredStore(memory, BrokenStore(), clock)
+    memory.keep(entry(lifetime_s=10.0))
+    for _ in range(2):
+        assert await tiered.read("k", ANY) is not None
+        assert len(await tiered.variants("k")) == 1
+        clock.at += 20
+    with pytest.raises(StateError):
+        await tiered.read("other", ANY)
+    with pytest.raises(StateError):
+        await tiered.variants("other")
+
+
+async def test_a_write_that_l2_refuses_is_kept_at_hand(memory: MemoryStore, entry: MakeEntry, clock) -> None:
+    """L1 keeps what L2 could not, for its stamp is the tag clock's own; that L2 did not is told."""
+    tiered = TieredStore(memory, BrokenStore(), clock)
+    with pytest.raises(StateError):
+        await tiered.write(entry())
+    assert tiered.peek("k", ANY) is not None
+
+
+async def test_a_delete_that_l2_refuses_is_told(memory: MemoryStore, entry: MakeEntry, clock) -> None:
+    """L1 has dropped it all the same."""
+    tiered = TieredStore(memory, BrokenStore(), clock)
+    memory.keep(entry())
+    with pytest.raises(StateError):
+        await tiered.delete("k")
+    assert tiered.peek("k", ANY) is None
+
+
+async def test_no_store_keeps_nothing(entry: MakeEntry) -> None:
+    """The null object: every write is forgotten, every read a miss."""
+    store = NoStore()
+    await store.write(entry())
+    assert await store.read("k", ANY) is store.peek("k", ANY) is None
+    assert await store.variants("k") == []
+    assert await store.delete("k") == 0
