@@ -17,6 +17,7 @@ SURROGATE_TARGET = b"cacheproxy"
 
 _MEMO_BYTES = 512
 _PIECES = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+")++', re.DOTALL)
+_CLOSED = re.compile(rb'(?:[^"]|"(?:[^"\\]|\\.)*+")*+', re.DOTALL)
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -114,9 +115,7 @@ def _pieces(value: bytes) -> list[bytes]:
     if b'"' not in value:
         return value.split(b",")
     # A quotation that never ends must not swallow a no-store behind it: then every comma counts.
-    pieces = _PIECES.findall(value)
-    covered = sum(map(len, pieces)) + value.count(b",") - sum(piece.count(b",") for piece in pieces)
-    return pieces if covered == len(value) else value.split(b",")
+    return _PIECES.findall(value) if _CLOSED.fullmatch(value) else value.split(b",")
 
 
 def _unquoted(argument: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cacheproxy.semantics.cookies import SETTING_FIELDS
+from cacheproxy.semantics.cookies import SETTING_FIELDS, sets_own_cookie
 from cacheproxy.semantics.dates import format_http_date
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.forwarding import HOP_BY_HOP, connection_fields
@@ -11,24 +11,27 @@ from cacheproxy.semantics.validators import strong_etag, weak_match
 NEVER_UPDATED = frozenset({b"content-length", b"content-encoding", b"content-md5", b"content-range", b"etag"})
 """What describes the stored bytes, or names them: it stays as it came with them (RFC 9111 §3.2)."""
 
-_NOT_TAKEN = HOP_BY_HOP | NEVER_UPDATED | {b"age"}
+_NOT_TAKEN = HOP_BY_HOP | NEVER_UPDATED
 
 
 def freshen(stored: Fields, arrived: Fields) -> Fields:
-    """``stored`` with every field that ``arrived`` names replaced by what it says there (RFC 9111 §3.2)."""
+    """``stored`` with every field that ``arrived`` names replaced by what it says there (RFC 9111 §3.2).
+
+    Its Age is among them, so that ``assess`` counts it, and drops it, once more.
+    """
     dropped = _NOT_TAKEN | connection_fields(arrived)
     taken = [pair for pair in arrived.pairs if pair[0] not in dropped]
     return Fields((*stored.without({name for name, _ in taken}), *taken))
 
 
 def dated(arrived: Fields, received_at: float) -> Fields:
-    """The fields of a 304 or HEAD with a Date, of when it came if it had none: else the stored one's would count."""
+    """``arrived`` with a Date, of when it came if it had none (RFC 9110 §6.6.1): what is kept is dated by it."""
     return arrived if b"date" in arrived else arrived.plus((b"date", format_http_date(received_at)))
 
 
-def without_cookies(arrived: Fields) -> Fields:
-    """The fields of a 304 that may be shared: a cookie it sets is for the client that asked."""
-    return arrived.without(SETTING_FIELDS)
+def without_cookies(arrived: Fields, shared: frozenset[bytes] = frozenset()) -> Fields:
+    """The fields of a 304 or HEAD that may be kept: cookies it sets are for who asked, unless all are in ``shared``."""
+    return arrived.without(SETTING_FIELDS) if sets_own_cookie(arrived, shared) else arrived
 
 
 def validated(variants: Sequence[Fields], not_modified: Fields) -> list[int]:

@@ -126,7 +126,7 @@ Plan = Serve | ServeStale | Revalidate | Fetch | Refuse
 
 _READ = frozenset({"GET", "HEAD"})
 _DECISIVE = frozenset({
-    b"authorization", b"cache-control", b"if-match", b"if-unmodified-since", b"pragma", b"range",
+    b"authorization", b"cache-control", b"if-match", b"if-unmodified-since", b"pragma",
 })  # fmt: skip
 _NOT_ASKED = CacheControl()
 
@@ -152,7 +152,7 @@ def plan(
         asked = _client_control(Fields(decisive), rules)
         aside = _aside({name for name, _ in decisive}, stored, asked, rules)
         if aside is not None:
-            return aside
+            return Refuse() if asked.only_if_cached else aside
     if stored is not None:
         return _plan_found(request, stored, now, asked, soft_purged=soft_purged)
     return Refuse() if asked.only_if_cached else Fetch(reason=Forward.VARY_MISS if vary_miss else Forward.URI_MISS)
@@ -163,7 +163,7 @@ def _plan_found(request: RequestHead, stored: Stored, now: float, asked: CacheCo
         return Refuse() if asked.only_if_cached else _complete(stored, request)
     age_s = current_age(stored.initial_age_s, stored.received_at, now)
     if soft_purged or age_s >= stored.lifetime_s:
-        return _plan_stale(stored, age_s, asked)
+        return _plan_stale(stored, age_s, asked, soft_purged=soft_purged)
     if asked is _NOT_ASKED or _fresh_enough(stored, age_s, asked):
         return Serve(stored, age_s)
     return Refuse() if asked.only_if_cached else _validate(stored, age_s, Forward.REQUEST)
@@ -219,12 +219,12 @@ def _fresh_enough(stored: Stored, age_s: float, asked: CacheControl) -> bool:
     return asked.min_fresh_s is None or stored.lifetime_s - age_s >= asked.min_fresh_s
 
 
-def _plan_stale(stored: Stored, age_s: float, asked: CacheControl) -> Plan:
+def _plan_stale(stored: Stored, age_s: float, asked: CacheControl, *, soft_purged: bool) -> Plan:
     staleness_s = age_s - stored.lifetime_s
     if not stored.must_revalidate and _takes_stale(asked, age_s):
         if staleness_s <= stored.swr_s and stored.swr_s > 0.0:
             return ServeStale(stored, age_s, refresh=True)
-        if asked.max_stale_s is not None and staleness_s <= asked.max_stale_s:
+        if asked.max_stale_s is not None and staleness_s <= asked.max_stale_s and not soft_purged:
             return ServeStale(stored, age_s, refresh=False)
     return Refuse() if asked.only_if_cached else _validate(stored, age_s, Forward.STALE)
 

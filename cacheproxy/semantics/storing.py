@@ -8,6 +8,7 @@ from cacheproxy.semantics.cache_control import CacheControl
 from cacheproxy.semantics.cookies import sets_own_cookie
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.forwarding import connection_fields
+from cacheproxy.semantics.freshening import dated
 from cacheproxy.semantics.freshness import explicit_lifetime, heuristic_lifetime, initial_age
 from cacheproxy.semantics.head import RequestHead, ResponseHead
 from cacheproxy.semantics.invalidation import names_target
@@ -15,10 +16,12 @@ from cacheproxy.semantics.ranges import parse_content_range
 from cacheproxy.semantics.rules import CacheRules, ClientControl, Mode
 from cacheproxy.semantics.vary import variance, vary_names
 
-UNDERSTOOD = frozenset(
-    {200, 203, 204, 206, 300, 301, 302, 303, 307, 308, 400, 403, 404, 405, 406, 409, 410, 414, 500, 501, 502, 503, 504},
-)
-"""Status codes whose caching requirements are met here (RFC 9111 §5.2.2.3)."""
+UNDERSTOOD = frozenset({
+    200, 201, 202, 203, 204, 205, 206, 300, 301, 302, 303, 307, 308,
+    400, 401, 402, 403, 404, 405, 406, 408, 409, 410, 411, 413, 414, 415, 417, 421, 422, 426, 451,
+    500, 501, 502, 503, 504, 505,
+})  # fmt: skip
+"""Status codes whose requirements on caches are known, and met, here (RFC 9111 §5.2.2.3, RFC 9110 §15)."""
 
 NEVER_STORED = frozenset({304, 412, 416, 428, 429, 431, 511})
 """Answers to a condition or range of one request, and those that RFC 6585 §3 to §6 forbid to store."""
@@ -32,10 +35,10 @@ NEVER_STORED_FIELDS = frozenset({
     b"proxy-authenticate", b"proxy-authentication-info", b"proxy-authorization",
     # Made anew for every answer (RFC 9111 §5.1).
     b"age",
-    # The quota of the client that was first; it means nothing to the next.
-    b"ratelimit", b"ratelimit-policy", b"ratelimit-limit", b"ratelimit-remaining", b"ratelimit-reset",
-    b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset",
 })  # fmt: skip
+
+NEVER_STORED_PREFIXES = (b"ratelimit", b"x-ratelimit-")
+"""The quota of the client that was first: it means nothing to the next."""
 
 
 class PassReason(StrEnum):
@@ -106,7 +109,7 @@ def assess(
         return Pass(PassReason.NOT_REUSABLE)
     return Store(
         status=response.status,
-        fields=stored_fields(response.fields, control),
+        fields=dated(stored_fields(response.fields, control), received_at),
         lifetime_s=lifetime.seconds,
         initial_age_s=age_s,
         swr_s=swr_s,
@@ -119,10 +122,12 @@ def assess(
 
 
 def stored_fields(fields: Fields, control: CacheControl | None = None) -> Fields:
-    """What of a response's fields may be kept: not those of a connection, nor those that ``control`` names (§3.1)."""
+    """What of a response's fields may be kept: not those of a connection or a client, nor those ``control`` names."""
     control = CacheControl.effective(fields) if control is None else control
-    dropped = connection_fields(fields) | control.no_cache_fields | control.private_fields
-    return Fields(pair for pair in fields.pairs if pair[0] not in NEVER_STORED_FIELDS and pair[0] not in dropped)
+    dropped = NEVER_STORED_FIELDS | connection_fields(fields) | control.no_cache_fields | control.private_fields
+    return Fields(
+        pair for pair in fields.pairs if pair[0] not in dropped and not pair[0].startswith(NEVER_STORED_PREFIXES)
+    )
 
 
 def grants_authorized(control: CacheControl) -> bool:

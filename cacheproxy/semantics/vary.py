@@ -9,6 +9,7 @@ from cacheproxy.semantics.fields import Fields
 
 _MEMO_BYTES = 512
 _QUOTED = re.compile(rb'("(?:[^"\\]|\\.)*+")', re.DOTALL)
+_CLOSED = re.compile(rb'(?:[^"]|"(?:[^"\\]|\\.)*+")*+', re.DOTALL)
 _AROUND_COMMA = re.compile(rb"[ \t]*+,[ \t]*+")
 _SPACE = re.compile(rb"[ \t]+")
 _QVALUE = re.compile(rb"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
@@ -103,9 +104,12 @@ def _normalised(name: bytes, value: bytes) -> bytes:
     if name in _PREFERENCES:
         weighted = sorted(set(_weighted(value)))
         return b",".join(b"%b;q=%d" % member for member in weighted)
+    value = value.strip(b" \t")
     if b'"' not in value:
-        return _squeezed(value.strip(b" \t"))
-    parts = _QUOTED.split(value.strip(b" \t"))
+        return _squeezed(value)
+    if not _CLOSED.fullmatch(value):
+        return value
+    parts = _QUOTED.split(value)
     return b"".join(part if odd % 2 else _squeezed(part) for odd, part in enumerate(parts))
 
 

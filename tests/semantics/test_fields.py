@@ -1,0 +1,46 @@
+"""Ordered field lines (RFC 9110 §5), and the heads they are part of."""
+
+from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.head import RequestHead
+
+FIELDS = Fields.of(("A", "1"), ("b", b"2"), ("a", "3"))
+
+
+def test_names_are_lower_case_and_lines_keep_their_order() -> None:
+    """Text or bytes become ordered pairs of bytes."""
+    assert list(FIELDS) == [(b"a", b"1"), (b"b", b"2"), (b"a", b"3")]
+    assert len(FIELDS) == 3
+
+
+def test_values_are_found_by_name() -> None:
+    """The first, all, or all joined as one (RFC 9110 §5.3)."""
+    assert (FIELDS.get(b"a"), FIELDS.all(b"a"), FIELDS.combined(b"a")) == (b"1", [b"1", b"3"], b"1, 3")
+    assert (FIELDS.get(b"c"), FIELDS.all(b"c"), FIELDS.combined(b"c")) == (None, [], None)
+    assert FIELDS.combined(b"b") == b"2"
+    assert b"a" in FIELDS
+    assert b"c" not in FIELDS
+
+
+def test_a_change_is_a_new_object() -> None:
+    """Without, plus and replaced leave what was as it was."""
+    assert list(FIELDS.without([b"a"])) == [(b"b", b"2")]
+    assert list(FIELDS.without([b"a"]).plus((b"c", b"4"))) == [(b"b", b"2"), (b"c", b"4")]
+    assert list(FIELDS.replaced(b"a", b"9")) == [(b"b", b"2"), (b"a", b"9")]
+    assert len(FIELDS) == 3
+
+
+def test_equal_lines_are_equal_fields() -> None:
+    """They compare and hash by their lines, and show them."""
+    same = Fields([(b"a", b"1"), (b"b", b"2"), (b"a", b"3")])
+    assert same == FIELDS
+    assert hash(same) == hash(FIELDS)
+    assert Fields() != FIELDS
+    assert FIELDS != list(FIELDS)
+    assert "b'a', b'1'" in repr(FIELDS)
+
+
+def test_a_target_is_a_path_and_a_query() -> None:
+    """Cut at the first question mark, never decoded."""
+    head = RequestHead(method="GET", target=b"/a%2Fb?c?d")
+    assert (head.path, head.query) == (b"/a%2Fb", b"c?d")
+    assert RequestHead(method="GET", target=b"/a").query == b""
