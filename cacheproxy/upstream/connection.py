@@ -96,6 +96,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and not self.closed:
             self._transport.write(data)
 
+    @property
+    def stalled(self) -> bool:
+        """Whether the origin is behind in taking in what was written."""
+        return self._writable is not None
+
     async def drain(self) -> None:
         """Wait until the origin takes what was written, or the connection is gone."""
         if self._writable is not None:
@@ -134,7 +139,7 @@ class Connection(asyncio.Protocol):
 
     def finish(self) -> None:
         """Go idle, fit for another exchange; close instead if some of the request is still here."""
-        if self._writable is not None:
+        if self.stalled:
             self.abort()
             return
         self._user = None

@@ -62,7 +62,8 @@ class Exchange:
             self._connection.write(head)
             self._sender = Sender(self._connection, body, expects=expects, on_end=self._sent, spawn=spawn)
             return
-        self._connection.limit(Reason.FIRST_BYTE_TIMEOUT, self._times.first_byte_s)
+        if not self._connection.stalled:
+            self._connection.limit(Reason.FIRST_BYTE_TIMEOUT, self._times.first_byte_s)
 
     async def response(self) -> Response:
         """Wait for the final response. UpstreamError where none comes; cancelled, it closes the connection."""
@@ -129,7 +130,7 @@ class Exchange:
 
     def flushed(self) -> None:
         """Wait for the response, now that the origin has taken the request in."""
-        if self._sender is not None and not self._sender.complete:
+        if self._connection.stalled or (self._sender is not None and not self._sender.complete):
             return
         if self._reader.head is None:
             self._connection.limit(Reason.FIRST_BYTE_TIMEOUT, self._times.first_byte_s)

@@ -45,6 +45,7 @@ class Received:
 Step = Answer | UpstreamError | Callable[[Received], Answer]
 """What one request meets: an answer, an error raised by ``send``, or an answer made from the request."""
 
+BODYLESS = frozenset({204, 304})
 NOT_FOUND = Answer(status=404, body=b"not in the script")
 
 
@@ -99,7 +100,8 @@ class ScriptedOrigin:
         if on_interim is not None:
             for head in answer.interim:
                 on_interim(head)
-        return ResponseHead(answer.status, answer.fields), answer.content()
+        bodyless = request.method == "HEAD" or answer.status in BODYLESS
+        return ResponseHead(answer.status, answer.fields), BytesBody() if bodyless else answer.content()
 
     async def aclose(self) -> None:
         """Note that the origin was closed."""

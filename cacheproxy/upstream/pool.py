@@ -73,14 +73,16 @@ class Pool:
     async def _open(self) -> Connection:
         try:
             connection = await self._dial()
+            if connection.closed:
+                raise failure(Reason.CONNECT_FAILED, "closed as soon as opened")
         except BaseException:
             self._free_place()
             raise
         self._connections.add(connection)
         connection.adopt(on_idle=self._idled, on_gone=self._gone)
-        if self._closed or connection.closed:
+        if self._closed:
             connection.abort()
-            raise failure(Reason.SHUT_DOWN if self._closed else Reason.CONNECT_FAILED, "closed as soon as opened")
+            raise failure(Reason.SHUT_DOWN)
         return connection
 
     async def _replace(self, connection: Connection) -> Connection:
