@@ -65,7 +65,7 @@ async def _started(config: Path) -> AsyncIterator[Places]:
     places = _places()
     with (
         tempfile.TemporaryDirectory(prefix="cacheproxy-demo-") as directory,
-        closing(await asyncio.to_thread(start_embedded)) as redis,
+        closing(start_embedded()) as redis,
     ):
         logs = Path(directory)
         places |= {"redis": redis.url, "jar": str(logs / "cookies.txt")}

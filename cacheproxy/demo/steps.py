@@ -19,9 +19,9 @@ class Step:
     """For a shell; ``$proxy, $origin, $admin, $admin_at, $cli, $jar`` stand for this run's places."""
     expects: tuple[str, ...]
     """Regular expressions, each found in the output; case does not matter."""
-    at_least_s: float = 0.0
+    at_least_s: float | None = None
     under_s: float | None = None
-    """What curl's own time must be under, in the best of several tries: the machine may be busy."""
+    """What the quickest of curl's own times must be under: the machine may be busy."""
     tries: int = 1
     """How often the self-test may try, where the step waits for something to arrive."""
 
@@ -30,11 +30,10 @@ class Step:
         for pattern in self.expects:
             if not re.search(pattern, output, re.IGNORECASE | re.MULTILINE):
                 return f"nothing like {pattern!r}"
-        took = _TOOK.search(output)
-        took_s = float(took[1]) if took else 0.0
-        if took_s < self.at_least_s:
-            return f"took {took_s} s, which is less than {self.at_least_s} s"
-        if self.under_s is not None and (took is None or took_s >= self.under_s):
+        took_s = min(map(float, _TOOK.findall(output)), default=None)
+        if self.at_least_s is not None and (took_s is None or took_s < self.at_least_s):
+            return f"took {took_s} s, and not at least {self.at_least_s} s"
+        if self.under_s is not None and (took_s is None or took_s >= self.under_s):
             return f"took {took_s} s, which is not under {self.under_s} s"
         return None
 
@@ -47,11 +46,11 @@ STEPS = (
         at_least_s=0.180,
     ),
     Step(
-        says="The same again: from the sidecar's memory, in under 2 ms.",
-        command=f"{HEAD} $proxy/articles",
-        expects=(r"^HTTP/1.1 200", r"^x-cache: HIT", r"^age: \d"),
+        says="The same five times: from the sidecar's memory, in under 2 ms.",
+        command=f"{HEAD} '$proxy/articles#[1-5]' | grep -E '^(age|x-cache|took)'",
+        expects=(r"^x-cache: HIT", r"^age: \d"),
         under_s=0.002,
-        tries=5,
+        tries=4,
     ),
     Step(
         says="Fifty clients at once on a page that nobody has: the service is asked once.",

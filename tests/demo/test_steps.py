@@ -23,6 +23,7 @@ PLACES = {
         ("x-cache: hit\ntook 0.001 s", None),
         ("X-Cache: MISS\ntook 0.001 s", "nothing like"),
         ("X-Cache: HIT\ntook 0.002 s", "not under"),
+        ("X-Cache: HIT\ntook 0.009 s\ntook 0.001 s", None),
         ("X-Cache: HIT", "not under"),
         ("", "nothing like"),
     ],
