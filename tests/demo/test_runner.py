@@ -63,11 +63,13 @@ class Demo:
 def demo() -> Iterator[Demo]:
     """A demo that shows its steps and waits."""
     started = Demo()
-    started.until(LAST_STEP)
-    yield started
-    started.process.kill()
-    started.process.wait()
-    started.process.stdout.close()
+    try:
+        started.until(LAST_STEP)
+        yield started
+    finally:
+        started.process.kill()
+        started.process.wait()
+        started.process.stdout.close()
 
 
 def left_of(pids: dict[int, str], within_s: float = 15.0) -> dict[int, str]:
