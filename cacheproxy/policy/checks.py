@@ -138,11 +138,11 @@ def _key(checked: _Checked) -> Iterator[Complaint]:
         yield at, f"`{paths[0]}` and `{paths[1]}` would share responses under one key; make them two routes"
         return
     bound = checked.cached_rules[0].path.names
-    for name in bound:
-        if name not in cache.key.names:
-            yield at, f"the key leaves out `{{{name}}}` of `{paths[0]}`: different paths would share one response"
-    yield from ((at, message) for message in _unknown_names(cache.key.names, set(bound)))
-    yield from ((at, message) for message in _session_names(checked, cache.key.names))
+    unknown = [*_unknown_names(cache.key.names, set(bound)), *_session_names(checked, cache.key.names)]
+    left_out = [name for name in bound if name not in cache.key.names] if not unknown else []
+    yield from ((at, message) for message in unknown)
+    for name in left_out:
+        yield at, f"the key leaves out `{{{name}}}` of `{paths[0]}`: different paths would share one response"
 
 
 def _templates(checked: _Checked) -> Iterator[Complaint]:

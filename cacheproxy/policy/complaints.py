@@ -67,6 +67,8 @@ def _message(detail: ErrorDetails) -> str:
 
 def _not_one_of(given: object, expected: str) -> str:
     allowed = [word.strip("' ") for word in expected.replace(" or ", ", ").split(", ")]
+    if str(given) in allowed:
+        return f"the text {shown(given)} stands where a number is expected; take its quotes away"
     return f"{shown(given)} is not one of {', '.join(f'`{word}`' for word in allowed)}" + meant(str(given), allowed)
 
 

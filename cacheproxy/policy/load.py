@@ -37,8 +37,8 @@ def load_policy(
     if document.data is None:
         raise _refused(source, [*faults, Fault("the file is empty; `cacheproxy init` writes one to start from")])
     model, wrong = _validated(document)
-    unread = {fault.path for fault in faults}
-    faults += [fault for fault in wrong if fault.path not in unread]
+    unread = {(fault.path, fault.line, fault.column) for fault in faults}
+    faults += [fault for fault in wrong if (fault.path, fault.line, fault.column) not in unread]
     if model is None:
         raise _refused(source, faults)
     faults += [document.fault(path, message) for path, message in complaints(model) if not _excused(path, wrong)]
@@ -76,8 +76,8 @@ def _validated(document: Document) -> tuple[PolicyModel | None, list[Fault]]:
 
 def _prune(data: object, error: ValidationError) -> bool:
     """Take the faulty keys out of ``data``; whether what is left is valid, and says nothing that was not written."""
-    places = [detail["loc"] for detail in error.errors() if detail["type"] != "missing" and len(detail["loc"]) > 2]
-    if len(places) < error.error_count() or not all(isinstance(loc[-1], str) and "[key]" not in loc for loc in places):
+    places = [detail["loc"] for detail in error.errors() if detail["type"] != "missing"]
+    if len(places) < error.error_count() or not all(_can_go(place) for place in places):
         return False
     for *holder, key in places:
         at: Any = data
@@ -85,6 +85,12 @@ def _prune(data: object, error: ValidationError) -> bool:
             at = at[step]
         at.pop(key, None)
     return _is_valid(data)
+
+
+def _can_go(place: tuple[str | int, ...]) -> bool:
+    """Whether nothing else refers to, or moves with, what stands at ``place``."""
+    least = 3 if place[:1] == ("limits",) else 2
+    return len(place) >= least and isinstance(place[-1], str) and "[key]" not in place
 
 
 def _is_valid(data: object) -> bool:

@@ -122,7 +122,23 @@ def _word(value: object) -> str:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value, "a word")
 
 
+_MATCH: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^([A-Z|-]+ +)?[^ ]*/[^ ?#]*$"},
+        {
+            "type": "object",
+            "properties": {
+                "path": {"type": "string", "pattern": "^/"},
+                "methods": {"type": "array", "items": {"type": "string", "pattern": "^[A-Z][A-Z0-9-]*$"}},
+                "host": {"type": "string"},
+            },
+            "required": ["path"],
+            "additionalProperties": False,
+        },
+    ]
+}
 _STRING = {"type": "string", "minLength": 1}
+_STRINGS = {"anyOf": [_STRING, {"type": "array", "items": _STRING}]}
 Duration = Annotated[
     float, BeforeValidator(duration_s), WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN})
 ]
@@ -130,7 +146,7 @@ PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 Size = Annotated[int, BeforeValidator(size_bytes), WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN})]
 Rate = Annotated[tuple[int, float], PlainValidator(rate), WithJsonSchema({"type": "string", "pattern": RATE_PATTERN})]
 TagTemplate = Annotated[Template, PlainValidator(_template), WithJsonSchema(_STRING)]
-TagTemplates = Annotated[list[TagTemplate], BeforeValidator(_listed)]
+TagTemplates = Annotated[list[TagTemplate], BeforeValidator(_listed), WithJsonSchema(_STRINGS)]
 KeyText = Annotated[KeyTemplate, PlainValidator(_key_template), WithJsonSchema(_STRING)]
 Cidr = Annotated[Network, PlainValidator(_network), WithJsonSchema(_STRING)]
 Subject = Annotated[str, AfterValidator(_subject)]
@@ -138,28 +154,14 @@ Token = Annotated[str, AfterValidator(_token)]
 Identifier = Annotated[
     str, AfterValidator(_identifier), Field(json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"})
 ]
-Version = Annotated[Identifier, BeforeValidator(_word)]
-Match = Annotated[
-    MatchRule,
-    PlainValidator(_match),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": r"^([A-Z|-]+ +)?[^ ]*/[^ ?#]*$"},
-                {
-                    "type": "object",
-                    "properties": {
-                        "path": {"type": "string", "pattern": "^/"},
-                        "methods": {"type": "array", "items": {"type": "string", "pattern": "^[A-Z][A-Z0-9-]*$"}},
-                        "host": {"type": "string"},
-                    },
-                    "required": ["path"],
-                    "additionalProperties": False,
-                },
-            ]
-        }
-    ),
+Version = Annotated[Identifier, BeforeValidator(_word), WithJsonSchema({"type": ["string", "integer"]})]
+Match = Annotated[MatchRule, PlainValidator(_match), WithJsonSchema(_MATCH)]
+Matches = Annotated[
+    list[Match],
+    BeforeValidator(_listed),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [*_MATCH["anyOf"], {"type": "array", "items": _MATCH, "minItems": 1}]}),
 ]
-Matches = Annotated[list[Match], BeforeValidator(_listed), Field(min_length=1)]
-Tokens = Annotated[list[Token], BeforeValidator(_listed)]
-Words = Annotated[list[str], BeforeValidator(_listed)]
+Tokens = Annotated[list[Token], BeforeValidator(_listed), WithJsonSchema(_STRINGS)]
+Words = Annotated[list[str], BeforeValidator(_listed), WithJsonSchema(_STRINGS)]
+Subjects = Annotated[list[Subject], BeforeValidator(_listed), Field(min_length=1), WithJsonSchema(_STRINGS)]

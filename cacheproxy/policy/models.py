@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from cacheproxy.policy.model_cache import CacheDefaults, CacheModel
 from cacheproxy.policy.model_types import (
@@ -15,7 +15,7 @@ from cacheproxy.policy.model_types import (
     Model,
     PositiveDuration,
     Rate,
-    Subject,
+    Subjects,
     TagTemplates,
     Token,
     Words,
@@ -130,9 +130,7 @@ class LimitModel(Model):
     """A rate limit."""
 
     rate: Rate = Field(default=(100, 60.0), description="`100/minute`, `10/s`, `100 per 60s`.")
-    by: Annotated[list[Subject], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)] = Field(
-        default=["client_ip"], min_length=1, description="For each of what."
-    )
+    by: Subjects = Field(default=["client_ip"], description="For each of what.")
     algorithm: Literal["gcra", "sliding_window", "sliding_log", "fixed_window", "token_bucket"] = "gcra"
     burst: int = Field(default=0, ge=0, description="What may come at once (gcra, token_bucket); 0: the whole rate.")
     count: Literal["all", "miss"] = Field(default="all", description="Whether hits count too.")

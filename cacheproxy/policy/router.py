@@ -3,10 +3,11 @@
 Routing is a security boundary: a path that the upstream reads as ``/users/7`` must meet the rules of ``/users/7``. So a
 path is read strictly and, where it holds anything that readers disagree about, also as loosely as upstreams are known
 to. If the two readings lead to different routes the request is refused; if only to different values, it is not cached.
-A path that matches nothing but differs from a route's only by its final slash, the spelling of a number or the case of
-its method gets that route's session and limits, again without its cache.
+A path that matches nothing, or a catch-all alone, and differs from a route's only by its final slash, the spelling of a
+number or the case of its method meets that route's session and limits too, again without a cache.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -26,26 +27,36 @@ from cacheproxy.policy.paths import (
     segments_of,
     text_of,
 )
-from cacheproxy.policy.route import Route
+from cacheproxy.policy.route import Route, SessionUse
 
 _ANY = ""
+_STRICTNESS = (SessionUse.IGNORE, SessionUse.OPTIONAL, SessionUse.REQUIRED)
+_NEARLY_NUMBERS = re.compile(rb"/[0-9]*+[_+.\s\x80-\xff%-][0-9_+.\s\x80-\xff%-]*+(?:/|\Z)")
+"""A segment of digits and of what might surround or replace them: worth a closer look where a route wants a number."""
 _SAMPLE = b"\x01sample"
 _SAMPLE_NUMBER = b"18446744073709551629"
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The route of a request, and what its path pattern captured."""
+    """The route of a request, the line of it that matched, and what its path captured."""
 
     route: Route
     params: Mapping[str, Param] = field(default_factory=dict)
+    rule: MatchRule | None = None
+    """None for what matched no route."""
+
+    @property
+    def is_catch_all(self) -> bool:
+        """Whether the line takes whatever is left of a path."""
+        return self.rule is not None and self.rule.path.segments[-1].kind is Kind.PATH
 
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
     order: int
     route: Route
-    names: tuple[tuple[str, Kind], ...]
+    rule: MatchRule
 
 
 class _Node:
@@ -95,13 +106,12 @@ class Router:
     def __init__(self, routes: Sequence[Route]) -> None:
         """Compile ``routes`` by their ``match``."""
         self._root = _Node()
-        self._guards: dict[str, Route] = {}
-        order = 0
-        for route in routes:
-            self._guards[route.name] = replace(route, cache=None)
-            for rule in route.match:
-                self._add(order, route, rule)
-                order += 1
+        rules = [(route, rule) for route in routes for rule in route.match]
+        for order, (route, rule) in enumerate(rules):
+            self._add(order, route, rule)
+        patterns = [rule.path for _, rule in rules]
+        self._has_numbers = any(segment.kind is Kind.INT for path in patterns for segment in path.segments)
+        self._has_slashes = any(path.text.endswith("/") and path.text != "/" for path in patterns)
 
     def match(self, method: str, path: bytes, host: bytes) -> Match | None:
         """The first route that matches, or None. ClientError 400 ``ambiguous-path`` where readers could disagree."""
@@ -111,13 +121,13 @@ class Router:
             raise ClientError(400, "ambiguous-path", "the target is not in origin-form")
         name, segments = canonical_host(host), segments_of(path)
         exact = self._find(method, segments, name)
-        if is_plain(path):
-            return exact or self._guarded(method, segments, name)
-        loose = [_requoted(segment) for segment in loose_segments(path)]
-        agreed = _agreed(exact, self._find(method, loose, name))
-        if agreed is None:
-            return self._guarded(method, segments, name) or self._guarded(method, loose, name)
-        return agreed if agreed is exact else self._uncached(agreed)
+        readings = [segments]
+        if not is_plain(path):
+            readings.append([_requoted(segment) for segment in loose_segments(path)])
+            exact = _agreed(exact, self._find(method, readings[1], name))
+        if exact is not None and not (exact.is_catch_all and self._may_miss_nearly(path)):
+            return exact
+        return self._guarded(exact, method, readings, name)
 
     def shadow_of(self, rule: MatchRule, route: Route) -> Route | None:
         """The earlier route that takes every request which ``rule`` of ``route`` could match, or None."""
@@ -133,7 +143,7 @@ class Router:
         for segment in before if last.kind is Kind.PATH else rule.path.segments:
             node = _child(node, segment)
             node.first = min(node.first, order)
-        leaf = _Leaf(order, route, tuple((s.name, s.kind) for s in rule.path.segments if s.name))
+        leaf = _Leaf(order, route, rule)
         leaves = node.rest if last.kind is Kind.PATH else node.here
         methods = rule.methods | {"HEAD"} if "GET" in rule.methods else rule.methods
         for method in methods or {_ANY}:
@@ -145,22 +155,25 @@ class Router:
         _walk(self._root, 0, (), search)
         if search.best is None:
             return None
-        names = search.best.names
-        return Match(
-            search.best.route,
-            {name: _param(raw, kind) for (name, kind), raw in zip(names, search.captured, strict=True)},
-        )
+        leaf = search.best
+        captures = [segment for segment in leaf.rule.path.segments if segment.name]
+        params = {s.name: _param(raw, s.kind) for s, raw in zip(captures, search.captured, strict=True)}
+        return Match(leaf.route, params, leaf.rule)
 
-    def _guarded(self, method: str, raw: list[bytes], host: str) -> Match | None:
-        other = raw[:-1] if raw[-1] == b"" and len(raw) > 1 else [*raw, b""]
-        for segments in (raw, other):
-            found = self._find(method.upper(), segments, host, lenient=True)
-            if found is not None:
-                return self._uncached(found)
-        return None
+    def _may_miss_nearly(self, path: bytes) -> bool:
+        if self._has_slashes or (path.endswith(b"/") and path != b"/"):
+            return True
+        return self._has_numbers and _NEARLY_NUMBERS.search(path) is not None
 
-    def _uncached(self, match: Match) -> Match:
-        return Match(self._guards[match.route.name], match.params)
+    def _guarded(self, exact: Match | None, method: str, readings: list[list[bytes]], host: str) -> Match | None:
+        """``exact``, joined by the first other route that one of ``readings`` nearly matches."""
+        for raw in readings:
+            other_end = raw[:-1] if raw[-1] == b"" and len(raw) > 1 else [*raw, b""]
+            for segments in (raw, other_end):
+                near = self._find(method.upper(), segments, host, lenient=True)
+                if near is not None and (exact is None or near.route.name != exact.route.name):
+                    return _joined(near, exact)
+        return exact
 
     def _first_taker(self, rule: MatchRule, method: str) -> Route | None:
         raw = [_requoted(piece) for segment in rule.path.segments for piece in _sample(segment)]
@@ -169,12 +182,28 @@ class Router:
 
 
 def _agreed(exact: Match | None, loose: Match | None) -> Match | None:
-    """``exact`` if both readings are the same, ``loose`` if they differ in values alone. ClientError 400 otherwise."""
+    """What both readings lead to, without its cache if only to the same route. ClientError 400 if not even that."""
     if exact is None and loose is None:
         return None
     if exact is None or loose is None or loose.route is not exact.route:
         raise ClientError(400, "ambiguous-path", "the path could be read as another one")
-    return exact if _values(loose) == _values(exact) else loose
+    return exact if _values(loose) == _values(exact) else replace(loose, route=replace(loose.route, cache=None))
+
+
+def _joined(near: Match, exact: Match | None) -> Match:
+    """``near`` without its cache, under the session and limits of both."""
+    if exact is None:
+        return replace(near, route=replace(near.route, cache=None))
+    one, other = near.route, exact.route
+    route = replace(
+        one,
+        cache=None,
+        session=max(one.session, other.session, key=_STRICTNESS.index),
+        limits=tuple(dict.fromkeys((*one.limits, *other.limits))),
+        purge=(*one.purge, *other.purge),
+        refuse_body=one.refuse_body or other.refuse_body,
+    )
+    return Match(route, {**exact.params, **near.params}, near.rule)
 
 
 def _child(node: _Node, segment: Segment) -> _Node:

@@ -17,6 +17,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_-]+)*")
 _KEY_LITERAL = re.compile(r"[A-Za-z0-9._:/-]*")
 _SAFE = re.compile(r"[A-Za-z0-9._-]*")
 _UNSAFE_BYTE = re.compile(rb"[^A-Za-z0-9._-]")
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _LONGEST_PART_BYTES = 64
 
 
@@ -91,13 +92,13 @@ class KeyTemplate:
 def key_part(value: str) -> str:
     """``value`` as one part of a key: injective, and free of every character that has a meaning in keys.
 
-    All but letters, digits and ``._-`` is percent-encoded; what is over 64 bytes or not printable becomes ``!`` and
-    its digest. The result never changes between releases (see the test vectors).
+    All but letters, digits and ``._-`` is percent-encoded; what is over 64 bytes or holds control characters becomes
+    ``!`` and its digest. The result never changes between releases (see the test vectors).
     """
     if len(value) <= _LONGEST_PART_BYTES and _SAFE.fullmatch(value):
         return value
     raw = value.encode("utf-8", "surrogatepass")
-    if len(raw) > _LONGEST_PART_BYTES or not value.isprintable():
+    if len(raw) > _LONGEST_PART_BYTES or _CONTROL.search(raw):
         return "!" + digest(raw)
     return _UNSAFE_BYTE.sub(lambda found: b"%%%02X" % found[0][0], raw).decode("ascii")
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from yaml import MappingNode, Node, ScalarNode, SequenceNode, YAMLError, compose
+from yaml.composer import ComposerError
 from yaml.loader import SafeLoader
 
 from cacheproxy.errors import Fault, PolicyError
@@ -72,7 +73,7 @@ def read_yaml(text: str, source: str, environ: Mapping[str, str]) -> tuple[Docum
     if len(text) > _MAX_TEXT_CHARS:
         raise PolicyError(source, [Fault("the file is over 4 MiB")])
     try:
-        root = compose(text, Loader=SafeLoader)
+        root = compose(text, Loader=_PlainLoader)
     except YAMLError as error:
         raise PolicyError(source, [_syntax_fault(error)]) from error
     except RecursionError as error:
@@ -83,6 +84,17 @@ def read_yaml(text: str, source: str, environ: Mapping[str, str]) -> tuple[Docum
     except _TooLargeError as error:
         raise PolicyError(source, [error.fault]) from error
     return Document(data, reader.keys, reader.values), reader.faults
+
+
+class _PlainLoader(SafeLoader):
+    """A loader that takes nothing written with a tag, not even a harmless one."""
+
+    def compose_node(self, parent: Node | None, index: int) -> Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it out
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            raise ComposerError(None, None, f"tags (`{tag}`) are not supported", event.start_mark)
+        return super().compose_node(parent, index)
 
 
 class _TooLargeError(Exception):
@@ -140,9 +152,6 @@ class _Reader:
         return int(node.value) if node.style is None and re.fullmatch("[0-9]{1,9}", node.value) else str(node.value)
 
     def _scalar(self, node: ScalarNode, path: Path) -> object:
-        if not node.tag.startswith("tag:yaml.org,2002:") or _explicit_tag(node):
-            self.faults.append(self._fault(node, path, f"YAML tags (`{node.tag}`) are not supported"))
-            return None
         text = self._expanded(node, path)
         return plain_value(text) if node.style is None else text
 
@@ -180,11 +189,6 @@ def plain_value(text: str) -> object:
     return text
 
 
-def _explicit_tag(node: ScalarNode) -> bool:
-    # A plain scalar resolves to many tags, a quoted one only to str: anything else was written out with `!!`.
-    return node.style is not None and not node.tag.endswith(":str")
-
-
 def _place(node: Node) -> Place:
     return Place(node.start_mark.line + 1, node.start_mark.column + 1)
 
@@ -193,5 +197,5 @@ def _syntax_fault(error: YAMLError) -> Fault:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error)
     context = getattr(error, "context", None)
-    message = f"not valid YAML: {problem}" + (f" ({context})" if context else "")
+    message = f"cannot be read as YAML: {problem}" + (f" ({context})" if context else "")
     return Fault(message) if mark is None else Fault(message, "", mark.line + 1, mark.column + 1)
