@@ -10,7 +10,10 @@ Command = tuple[Arg, ...]
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The moment, on the event loop's clock, at which one request stops waiting for shared state."""
+    """The moment, on the event loop's clock, at which one request stops waiting for shared state.
+
+    A call made after it is still given a few milliseconds, for it may have been our own loop that was late.
+    """
 
     deadline: float
 

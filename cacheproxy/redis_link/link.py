@@ -7,6 +7,7 @@ enough leaves; the reply, should it come, is dropped.
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -28,7 +29,24 @@ CROWDED = 256
 """Replies due on the least busy connection above which another is opened, so that a large value delays fewer."""
 
 GRACE_S = 0.001
-"""One more turn of the event loop before giving up: after a stall of our own, replies may be here already, unread."""
+"""One more turn of the event loop before giving up, or as long as the last one took: after a stall of our own, replies
+may be here already, unread, and the server may have had no time to give them."""
+
+LEAST_S = 0.005
+"""What a call may wait though its budget is spent: in a burst it is our own event loop that spends it, not Redis. A server
+that does not answer then opens the breaker, so a request cannot go on waiting by such moments."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """How Redis is asked."""
+
+    limit_s: float = 0.05
+    """How long a call may wait that has no budget of its own."""
+    connect_s: float = 1.0
+    """How long a connection may take to make; callers do not wait for it longer than their budget."""
+    connections: int = 4
+    """How many there may be to one server."""
 
 
 class RedisLink:
@@ -40,18 +58,17 @@ class RedisLink:
     def __init__(
         self,
         dial: Dial,
+        tuning: Tuning,
         *,
         role: str = "redis",
-        limit_s: float = 0.05,
-        connections: int = 4,
         breaker: Breaker | None = None,
         on_change: OnChange | None = None,
     ) -> None:
-        """Connect by ``dial`` when first asked, at most ``connections`` times; a call waits ``limit_s`` at most."""
+        """Connect by ``dial`` when first asked."""
         self.role = role
-        self.limit_s = limit_s
-        self._dial = dial
-        self._connections = connections
+        self.dial = dial
+        self._limit_s = tuning.limit_s
+        self._connections = tuning.connections
         self._breaker = breaker or Breaker()
         self._on_change = on_change
         self._wires: list[Wire] = []
@@ -125,9 +142,7 @@ class RedisLink:
             raise StateError(Lost.OPEN, f"{self.role} is down")
         loop = asyncio.get_running_loop()
         now = loop.time()
-        deadline = now + self.limit_s if budget is None else budget.deadline
-        if deadline <= now:
-            raise StateError(Lost.TIMEOUT, "the budget is spent")
+        deadline = now + self._limit_s if budget is None else max(budget.deadline, now + LEAST_S)
         due = Due(loop.create_future(), now, deadline, count)
         self._outbox.append((payload, due))
         if not self._sending:
@@ -164,7 +179,7 @@ class RedisLink:
 
     async def _connect(self) -> None:
         try:
-            self._adopt(await self._dial())
+            self._adopt(await self.dial())
         except StateError as error:
             if not self._wires:
                 self._fail_unsent(error)
@@ -196,10 +211,10 @@ class RedisLink:
             self._timer.cancel()
         self._wakes_at = when
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_at(when, lambda: self._after_grace(loop))
+        self._timer = loop.call_at(when, self._after_grace, loop, when)
 
-    def _after_grace(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = loop.call_later(GRACE_S, self._expire, loop)
+    def _after_grace(self, loop: asyncio.AbstractEventLoop, due_at: float) -> None:
+        self._timer = loop.call_later(max(GRACE_S, loop.time() - due_at), self._expire, loop)
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
@@ -208,7 +223,7 @@ class RedisLink:
         for due in expired:
             due.fail(error)
         for wire in list(self._wires):
-            if wire.silent_s(now) >= self.limit_s:
+            if wire.silent_s(now) >= self._limit_s:
                 wire.drop(error)
         if expired:
             self._count_failure(error)
@@ -269,8 +284,8 @@ class RedisLink:
 
     async def _shows_life(self) -> bool:
         try:
-            wire = await self._dial()
-            async with asyncio.timeout(self.limit_s):
+            wire = await self.dial()
+            async with asyncio.timeout(self._limit_s):
                 await ask(wire, [("PING",)])
         except (StateError, TimeoutError):
             return False
