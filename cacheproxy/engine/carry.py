@@ -130,15 +130,26 @@ class Carrier:
     ) -> Shared:
         entry = _entry(job, arrived, verdict, content, tags)
         if entry.status == 206:
-            whole = _combined(job, entry)
-            if whole is None and b"range" not in job.request.fields:
-                # The rest of a part did not fit what is stored: the client asked for all of it, so ask again.
-                return await self.carry(replace(job, plan=Fetch(reason=job.plan.reason)), arrived.stamp)
-            entry = whole or entry
+            return await self._keep_part(job, arrived, entry)
         self._hit_for_miss.forget(job.key)
         filled = Filled(entry, arrived.head.status, stored=True, age=arrived.head.fields.get(b"age"))
         await job.leader.tell(filled)
         await self._write(entry)
+        return filled
+
+    async def _keep_part(self, job: FillJob, arrived: _Arrived, part: Entry) -> Shared:
+        """A 206: combine it with what is stored (RFC 9111 §3.4). Who asked for a range gets what the origin sent."""
+        whole = _combined(job, part)
+        if b"range" in job.request.fields:
+            await job.leader.tell(Passed(arrived.head, BytesBody(part.body), gathered=True))
+            await self._write(whole or part)
+            return GaveUp()
+        if whole is None or whole.status == 206:
+            # The rest of a part did not fit what is stored: the client asked for all of it, so ask again.
+            return await self.carry(replace(job, plan=Fetch(reason=job.plan.reason)), arrived.stamp)
+        filled = Filled(whole, 206, stored=True)
+        await job.leader.tell(filled)
+        await self._write(whole)
         return filled
 
     async def _write(self, entry: Entry) -> None:

@@ -60,7 +60,7 @@ class Journal:
 
 
 def resource_type(route: Route) -> str:
-    """The first word of the route's keys (``articles``), or its name where it has no template; empty if it never caches."""
+    """The first word of the route's keys (``articles``); its name without a template; empty if it never caches."""
     if route.cache is None:
         return ""
     return route.name if route.key is None else route.key.text.partition(":")[0]

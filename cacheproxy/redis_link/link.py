@@ -33,8 +33,8 @@ GRACE_S = 0.001
 may be here already, unread, and the server may have had no time to give them."""
 
 LEAST_S = 0.005
-"""What a call may wait though its budget is spent: in a burst it is our own event loop that spends it, not Redis. A server
-that does not answer then opens the breaker, so a request cannot go on waiting by such moments."""
+"""What a call may wait though its budget is spent: in a burst it is our own event loop that spends it, not Redis. A
+server that does not answer then opens the breaker, so a request cannot go on waiting by such moments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
