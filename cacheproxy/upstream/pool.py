@@ -73,11 +73,12 @@ class Pool:
     async def _open(self) -> Connection:
         try:
             connection = await self._dial()
-            if connection.closed:
-                raise failure(Reason.CONNECT_FAILED, "closed as soon as opened")
         except BaseException:
             self._free_place()
             raise
+        if connection.closed:
+            self._free_place()
+            raise failure(Reason.CONNECT_FAILED, "closed as soon as opened")
         self._connections.add(connection)
         connection.adopt(on_idle=self._idled, on_gone=self._gone)
         if self._closed:
