@@ -39,19 +39,19 @@ class RedisLimiter:
         """Count one request against all of ``checks`` in one step, or none. StateError if Redis did not answer."""
         if not checks:
             return Admitted()
-        groups = _by_subject(checks) if self._cluster else [list(checks)]
-        if len(groups) > 1:
-            seen = await self._ask(groups, budget, count=False)
-            if isinstance(seen, Limited):
-                return seen
-            groups = [[replace(check, owed=0) for check in group] for group in groups]
-        return await self._ask(groups, budget, count=True)
+        groups = _by_subject(checks) if self._cluster else []
+        if len(groups) <= 1:
+            return outcome_of(checks, await self._run(checks, budget, count=True))
+        seen = await self._ask(groups, budget, count=False)
+        if isinstance(seen, Limited):
+            return seen
+        return await self._ask([[replace(check, owed=0) for check in group] for group in groups], budget, count=True)
 
     async def _ask(self, groups: list[list[Check]], budget: Budget | None, *, count: bool) -> Admitted | Limited:
         standings = await asyncio.gather(*(self._run(group, budget, count=count) for group in groups))
         return outcome_of(list(chain.from_iterable(groups)), list(chain.from_iterable(standings)))
 
-    async def _run(self, checks: list[Check], budget: Budget | None, *, count: bool) -> list[Standing]:
+    async def _run(self, checks: Sequence[Check], budget: Budget | None, *, count: bool) -> list[Standing]:
         keys = [
             f"{self._prefix}:limits:{{{c.subject}}}:{c.rule.name}:{c.rule.algorithm}:{c.rule.period_s:g}"
             for c in checks
