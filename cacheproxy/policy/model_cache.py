@@ -4,7 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
-from cacheproxy.policy.model_types import Duration, KeyText, Model, Size, TagTemplates, Tokens, Version, Words
+from cacheproxy.policy.model_types import (
+    Duration,
+    KeyText,
+    Model,
+    Size,
+    TagTemplates,
+    Tokens,
+    Version,
+    Words,
+    text_schema,
+)
 from cacheproxy.policy.units import DURATION_PATTERN, duration_s, shown
 
 DEFAULT_TTL_S = 300.0
@@ -23,7 +33,7 @@ def _status(value: object) -> int:
 Ttl = Annotated[
     float | None,
     PlainValidator(_ttl),
-    WithJsonSchema({"anyOf": [{"const": "origin"}, {"type": "string", "pattern": DURATION_PATTERN}]}),
+    WithJsonSchema({"anyOf": [{"const": "origin"}, text_schema(DURATION_PATTERN)]}),
 ]
 Status = Annotated[int, BeforeValidator(_status), WithJsonSchema({"type": "integer"})]
 

@@ -122,6 +122,11 @@ def _word(value: object) -> str:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value, "a word")
 
 
+def text_schema(pattern: str) -> dict[str, Any]:
+    """JSON Schema of a text like ``pattern``, or one that the environment fills."""
+    return {"type": "string", "pattern": rf"{pattern}|\$\{{"}
+
+
 _MATCH: dict[str, Any] = {
     "anyOf": [
         {"type": "string", "pattern": r"^([A-Z|-]+ +)?[^ ]*/[^ ?#]*$"},
@@ -139,12 +144,10 @@ _MATCH: dict[str, Any] = {
 }
 _STRING = {"type": "string", "minLength": 1}
 _STRINGS = {"anyOf": [_STRING, {"type": "array", "items": _STRING}]}
-Duration = Annotated[
-    float, BeforeValidator(duration_s), WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN})
-]
+Duration = Annotated[float, BeforeValidator(duration_s), WithJsonSchema(text_schema(DURATION_PATTERN))]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
-Size = Annotated[int, BeforeValidator(size_bytes), WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN})]
-Rate = Annotated[tuple[int, float], PlainValidator(rate), WithJsonSchema({"type": "string", "pattern": RATE_PATTERN})]
+Size = Annotated[int, BeforeValidator(size_bytes), WithJsonSchema(text_schema(SIZE_PATTERN))]
+Rate = Annotated[tuple[int, float], PlainValidator(rate), WithJsonSchema(text_schema(RATE_PATTERN))]
 TagTemplate = Annotated[Template, PlainValidator(_template), WithJsonSchema(_STRING)]
 TagTemplates = Annotated[list[TagTemplate], BeforeValidator(_listed), WithJsonSchema(_STRINGS)]
 KeyText = Annotated[KeyTemplate, PlainValidator(_key_template), WithJsonSchema(_STRING)]

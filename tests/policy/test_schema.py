@@ -2,12 +2,15 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from cacheproxy.policy.schema import schema_text
+from cacheproxy.policy.units import DURATION_PATTERN, RATE_PATTERN, SIZE_PATTERN, duration_s, rate, size_bytes
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -34,6 +37,31 @@ def test_the_sample_policy_has_only_keys_of_the_schema() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("pattern", "read", "texts"),
+    [
+        (DURATION_PATTERN, duration_s, ["1s", "250ms", "1.5h", "0d", "1", "s", "1S", "-1s", "1h30m"]),
+        (SIZE_PATTERN, size_bytes, ["1B", "1KiB", "1.5MiB", "1", "1M", "kB"]),
+        (RATE_PATTERN, rate, ["1/s", "1 per 60s", "10/minute", "5/250ms", "1", "/s", "1/fortnight", "1.5/s"]),
+    ],
+)
+def test_an_editor_and_the_program_accept_the_same(
+    pattern: str, read: Callable[[object], object], texts: list[str]
+) -> None:
+    """A pattern of the schema matches what the parser takes, and nothing else."""
+    for text in texts:
+        assert bool(re.search(pattern, text)) == is_read(read, text), text
+
+
+def is_read(read: Callable[[object], object], text: str) -> bool:
+    """Whether ``read`` takes ``text``."""
+    try:
+        read(text)
+    except ValueError:
+        return False
+    return True
+
+
 def check(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> None:
     """Hold ``value`` against the parts of ``schema`` that say something about shape: $ref, anyOf, properties, items."""
     if "$ref" in schema:
@@ -47,7 +75,8 @@ def check(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             patterns = schema.get("patternProperties", {})
-            known = schema.get("properties", {}) | {key: one for name, one in patterns.items() if re.search(name, key)}
+            named = next((one for name, one in patterns.items() if re.search(name, key)), None)
+            known = schema.get("properties", {}) | ({} if named is None else {key: named})
             extra = schema.get("additionalProperties")
             assert key in known or isinstance(extra, dict), key
             check(item, known.get(key, extra), root)

@@ -1,0 +1,150 @@
+"""Commands about policy files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+CONFIG = Path(__file__).parents[2] / "config"
+SAMPLE = str(CONFIG / "cacheproxy.yaml")
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> str:
+    """A policy with two mistakes."""
+    file = tmp_path / "bad.yaml"
+    file.write_text(
+        "version: 1\nroutes:\n  - {name: a, match: GET /a, cache: {tll: 60s}}\n  - {name: a, match: GET /b}\n"
+    )
+    return str(file)
+
+
+def test_check_says_that_a_policy_is_good(run) -> None:
+    """And what its lifetimes come to."""
+    ran = run("check", SAMPLE)
+    assert (ran.code, ran.err) == (0, "")
+    assert "6 routes, 4 of them cached" in ran.out
+    assert "ttl of article-list  60s" in ran.out
+
+
+def test_check_shows_what_the_environment_overrides(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``CACHE_TTL_ARTICLE_LIST`` is seen where the policy is checked."""
+    monkeypatch.setenv("CACHE_TTL_ARTICLE_LIST", "7")
+    assert run("check", SAMPLE, "--json").json["ttl"]["article-list"] == "7s"
+
+
+def test_check_tells_every_fault_and_exits_with_2(run, bad: str) -> None:
+    """One line each: file, line, column, path, and what was meant."""
+    ran = run("check", bad)
+    assert ran.code == 2
+    assert ran.err.splitlines() == [
+        f"{bad}:3:38: routes[0].cache.tll: unknown key `tll`; did you mean `ttl`?",
+        f"{bad}:4:12: routes[1].name: `a` is already the name of `routes[0]`",
+    ]
+
+
+def test_check_tells_faults_as_json(run, bad: str) -> None:
+    """For editors and CI."""
+    ran = run("check", bad, "--json")
+    assert ran.code == 2
+    assert [(fault["line"], fault["path"]) for fault in ran.json["faults"]] == [
+        (3, "routes[0].cache.tll"),
+        (4, "routes[1].name"),
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["routes"], ["explain", "GET", "/"]])
+def test_a_file_that_is_not_there(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    """Exit 2, and how to get one."""
+    monkeypatch.chdir(tmp_path)
+    ran = run(*arguments)
+    assert ran.code == 2
+    assert "cacheproxy.yaml: cannot be read" in ran.err
+    assert "cacheproxy init" in ran.err
+
+
+def test_a_file_that_is_no_text(run, tmp_path: Path) -> None:
+    """Bytes that are not UTF-8 are an error of the file."""
+    file = tmp_path / "p.yaml"
+    file.write_bytes(b"\xff\xfe")
+    assert run("check", str(file)).code == 2
+
+
+def test_routes_prints_the_table(run) -> None:
+    """A line for each route, or JSON."""
+    ran = run("routes", "--config", SAMPLE)
+    assert ran.code == 0
+    assert [line.split()[0] for line in ran.out.splitlines()] == [
+        "NAME",
+        "article-list",
+        "article",
+        "article-write",
+        "user",
+        "tags",
+        "login",
+    ]
+    user = run("routes", "--config", SAMPLE, "--json").json["routes"][3]
+    assert (user["scope"], user["session"], user["ttl"]) == ("user", "required", "600s")
+
+
+def test_explain_says_what_would_become_of_a_request(run) -> None:
+    """The route, the key, the tags, and the decision."""
+    ran = run("explain", "GET", "/articles?skip=5", "-c", SAMPLE, "-H", "Host: api.example")
+    assert ran.code == 0
+    assert ran.out.startswith("look-up: ")
+    assert "-> article-list: GET /articles" in ran.out
+    assert "cacheproxy:tenant-global:articles:list:5:20:v1:~h=api.example" in ran.out
+
+
+def test_explain_says_why_others_did_not_match(run) -> None:
+    """In words."""
+    assert (
+        "article: GET /articles/{id:int}   (`tags` is not `articles`)"
+        in run("explain", "GET", "/tags", "-c", SAMPLE).out
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "decision"),
+    [
+        (["GET", "/users/7"], 1, "refuse"),
+        (["GET", "/users/7", "--session", '{"user_id": 7}'], 0, "look-up"),
+        (["get", "/articles/1"], 0, "look-up"),
+        (["DELETE", "/articles/1"], 0, "pass"),
+        (["GET", "/articles/../users/7"], 1, "refuse"),
+    ],
+)
+def test_explain_decides(run, arguments: list[str], code: int, decision: str) -> None:
+    """Exit 1 where the request would be refused."""
+    ran = run("explain", *arguments, "-c", SAMPLE, "--json")
+    assert (ran.code, ran.json["decision"]) == (code, decision)
+
+
+@pytest.mark.parametrize("extra", [["-H", "nonsense"], ["-H", ": x"], ["--session", "{"], ["--session", "[]"]])
+def test_explain_refuses_nonsense(run, extra: list[str]) -> None:
+    """A field without a name or a session that is no object is misuse."""
+    assert run("explain", "GET", "/", "-c", SAMPLE, *extra).code == 2
+
+
+def test_init_writes_a_policy_that_is_good(run, tmp_path: Path) -> None:
+    """The first thing an operator sees passes its own check."""
+    file = tmp_path / "cacheproxy.yaml"
+    assert run("init", str(file)).code == 0
+    assert run("check", str(file)).code == 0
+
+
+def test_init_replaces_nothing_unasked(run, tmp_path: Path) -> None:
+    """Exit 1 where there is a file already."""
+    file = tmp_path / "cacheproxy.yaml"
+    file.write_text("mine")
+    assert run("init", str(file)).code == 1
+    assert run("init", str(file), "--json").json == {"written": False, "file": str(file)}
+    assert file.read_text() == "mine"
+    assert run("init", str(file), "--force", "--json").json["written"] is True
+    assert file.read_text() != "mine"
+
+
+def test_schema_is_the_committed_one(run) -> None:
+    """What the command prints is what the editor reads."""
+    assert run("schema").out == (CONFIG / "cacheproxy.schema.json").read_text(encoding="utf-8")
+    assert json.loads(run("schema", "--json").out)["title"] == "PolicyModel"
