@@ -55,7 +55,7 @@ def demo(
     ] = False,
 ) -> None:
     """Run the sidecar in front of a sample service, and say what to try."""
-    from cacheproxy.cli.demo import run
+    from cacheproxy.demo.runner import run
 
     _exit(run(self_test=self_test))
 
