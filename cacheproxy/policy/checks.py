@@ -55,6 +55,7 @@ def complaints(policy: PolicyModel) -> Iterator[Complaint]:
     yield from _key_clashes(routes)
     yield from _policy_limits(policy)
     yield from _events(policy)
+    yield from _secrets(policy)
     if policy.tenant and policy.tenant.from_.startswith("session.") and policy.session is None:
         yield ("tenant", "from"), "the tenant comes from the session, but there is no `session:`"
 
@@ -91,6 +92,15 @@ def _policy_limits(policy: PolicyModel) -> Iterator[Complaint]:
             yield ("limits", name, "by"), "counts by the tenant, but there is no `tenant:`"
         if limit.burst and limit.algorithm not in {"gcra", "token_bucket"}:
             yield ("limits", name, "burst"), f"`{limit.algorithm}` has no burst; `gcra` and `token_bucket` have"
+
+
+def _secrets(policy: PolicyModel) -> Iterator[Complaint]:
+    if policy.session and policy.session.scheme == "signed" and policy.session.secret is None:
+        yield ("session", "scheme"), "signed ids are checked with a `secret`, and there is none"
+    for name, limit in policy.limits.items():
+        exempt = limit.exempt
+        if exempt is not None and (exempt.header is None) != (exempt.secret is None):
+            yield ("limits", name, "exempt"), "`header` and `secret` go together: the field, and what must stand in it"
 
 
 def _session(checked: _Checked) -> Iterator[Complaint]:

@@ -6,18 +6,29 @@ from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
 from cacheproxy.policy.model_cache import CacheDefaults, CacheModel
-from cacheproxy.policy.models import LimitModel, PolicyModel, RouteModel, SessionModel, TenantModel, UpstreamModel
+from cacheproxy.policy.models import (
+    ExemptModel,
+    LimitModel,
+    PolicyModel,
+    RouteModel,
+    SessionModel,
+    TenantModel,
+    UpstreamModel,
+)
 from cacheproxy.policy.route import (
     Algorithm,
     BypassRules,
     Count,
     EventRules,
+    Exemption,
+    LimitMode,
     LimitRule,
     Policy,
     QueryRules,
     Route,
     Scope,
     SessionRules,
+    SessionScheme,
     SessionUse,
     TenantRules,
     TenantSource,
@@ -106,7 +117,16 @@ def compile_limit(name: str, limit: LimitModel) -> LimitRule:
         algorithm=Algorithm(limit.algorithm),
         count=Count(limit.count),
         without_redis=WithoutRedis(limit.on_redis_down),
+        cost=limit.cost,
+        mode=LimitMode(limit.mode),
+        exempt=compile_exemption(limit.exempt) if limit.exempt else None,
     )
+
+
+def compile_exemption(exempt: ExemptModel) -> Exemption:
+    """Whom a limit does not concern."""
+    header = (exempt.header or "").lower().encode("ascii")
+    return Exemption(networks=tuple(exempt.networks), header=header, secret=exempt.secret or "")
 
 
 def compile_session(session: SessionModel) -> SessionRules:
@@ -118,17 +138,23 @@ def compile_session(session: SessionModel) -> SessionRules:
         sliding=session.sliding,
         user_field=session.user_field,
         identity=tuple((name.lower().encode("ascii"), field) for name, field in session.identity.items()),
+        namespace=tuple(name.lower().encode("ascii") for name in session.namespace),
+        memory_s=session.memory,
+        scheme=SessionScheme(session.scheme),
+        secret=session.secret or "",
+        signed_max_age_s=session.signed_max_age,
+        seal_secret=session.seal_secret or "",
     )
 
 
 def compile_tenant(tenant: TenantModel) -> TenantRules:
     """Where tenants are found."""
-    if tenant.from_ == "host":
-        return TenantRules(source=TenantSource.HOST, enforce=tenant.enforce)
+    source, name = TenantSource.HOST, ""
     if tenant.from_.startswith("header:"):
-        name = tenant.from_.removeprefix("header:").lower()
-        return TenantRules(source=TenantSource.HEADER, name=name, enforce=tenant.enforce)
-    return TenantRules(source=TenantSource.SESSION, name=tenant.from_.removeprefix("session."), enforce=tenant.enforce)
+        source, name = TenantSource.HEADER, tenant.from_.removeprefix("header:").lower()
+    elif tenant.from_.startswith("session."):
+        source, name = TenantSource.SESSION, tenant.from_.removeprefix("session.")
+    return TenantRules(source=source, name=name, enforce=tenant.enforce, status=tenant.status)
 
 
 def compile_upstream(upstream: UpstreamModel) -> UpstreamRules:
@@ -186,4 +212,5 @@ def _rules(cache: CacheModel, ttl_s: float | None) -> CacheRules:
         allow_authorization=cache.allow_authorization or cache.scope in {"user", "session"},
         keep_stale_s=cache.keep_stale,
         max_variants=cache.max_variants,
+        shared_cookies=frozenset(name.encode("ascii") for name in cache.shared_cookies),
     )

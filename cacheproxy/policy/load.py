@@ -102,8 +102,9 @@ def _is_valid(data: object) -> bool:
 
 
 def _excused(path: Path, faults: list[Fault]) -> bool:
-    """Whether a complaint about ``path`` could come of a faulty key in the same route, and so is not to be trusted."""
-    return path[0] == "routes" and any(fault.path.startswith(dotted(path[:2])) for fault in faults)
+    """Whether a complaint about ``path`` could come of a faulty key beside it, and so is not to be trusted."""
+    whole = dotted(path[: 2 if path[0] in {"routes", "limits"} else 1])
+    return any(fault.path.startswith(whole) for fault in faults)
 
 
 def _lifetimes(model: PolicyModel, environ: Mapping[str, str]) -> tuple[dict[str, float], list[Fault]]:

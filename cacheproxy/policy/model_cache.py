@@ -76,6 +76,9 @@ class CacheDefaults(Model):
     allow_authorization: bool = Field(
         default=False, description="Share responses to requests with Authorization without the origin's leave."
     )
+    shared_cookies: Tokens = Field(
+        default=[], description="Cookies that mean the same for everybody, so that responses which set them are stored."
+    )
     allow_shared: bool = Field(
         default=False, description="Confirms that a route which requires a session answers all of them alike."
     )

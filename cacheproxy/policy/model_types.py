@@ -18,6 +18,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _SUBJECT = re.compile(r"client_ip|path|route|tenant|(?:header|query|param|session|cookie)\.[A-Za-z0-9_.-]+")
 
 
+_SHORTEST_SECRET = 16
+
+
 class Model(BaseModel):
     """A mapping of the policy file: unknown keys are refused, and nothing is converted in silence."""
 
@@ -118,6 +121,15 @@ def _identifier(value: str) -> str:
     return value
 
 
+def _secret(value: object) -> str:
+    # The value itself is in no message: it is a secret.
+    if not isinstance(value, str):
+        raise ValueError("it reads as a number or a word; put it into quotes")  # noqa: TRY004 (pydantic's way)
+    if len(value) < _SHORTEST_SECRET:
+        raise ValueError(f"it has {len(value)} characters; a secret has at least {_SHORTEST_SECRET}")
+    return value
+
+
 def _word(value: object) -> str:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value, "a word")
 
@@ -153,6 +165,7 @@ TagTemplates = Annotated[list[TagTemplate], BeforeValidator(_listed), WithJsonSc
 KeyText = Annotated[KeyTemplate, PlainValidator(_key_template), WithJsonSchema(_STRING)]
 Cidr = Annotated[Network, PlainValidator(_network), WithJsonSchema(_STRING)]
 Subject = Annotated[str, AfterValidator(_subject)]
+Secret = Annotated[str, PlainValidator(_secret), WithJsonSchema({"type": "string", "minLength": 1})]
 Token = Annotated[str, AfterValidator(_token)]
 Identifier = Annotated[
     str, AfterValidator(_identifier), Field(json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"})

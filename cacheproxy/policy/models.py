@@ -15,9 +15,11 @@ from cacheproxy.policy.model_types import (
     Model,
     PositiveDuration,
     Rate,
+    Secret,
     Subjects,
     TagTemplates,
     Token,
+    Tokens,
     Words,
 )
 from cacheproxy.policy.units import shown
@@ -112,6 +114,17 @@ class SessionModel(Model):
     ttl: PositiveDuration = 3600.0
     sliding: bool = Field(default=True, description="Whether use prolongs a session.")
     user_field: str = Field(default="user_id", min_length=1, description="The session field that names the user.")
+    scheme: Literal["plain", "signed"] = Field(
+        default="plain",
+        description="What the cookie holds: the id, or the id signed by itsdangerous (as Starlette does).",
+    )
+    secret: Secret | None = Field(default=None, repr=False, description="The key of signed ids.")
+    signed_max_age: Duration | None = Field(default=14 * 86400.0, description="Age at which a signed id is refused.")
+    memory: Duration = Field(default=1.0, description="How long a replica may know a session by heart; 0s: never.")
+    namespace: Tokens = Field(default=[], description="Beginnings of field names that clients may never send.")
+    seal_secret: Secret | None = Field(
+        default=None, repr=False, description="The key of a seal over the identity fields, which the service can check."
+    )
     identity: Annotated[dict[Token, str], AfterValidator(_identity)] = Field(
         default={}, description="Request field to session field. Always removed from what the client sent."
     )
@@ -124,6 +137,15 @@ class TenantModel(Model):
         alias="from", description="`session.FIELD`, `header:NAME` or `host`."
     )
     enforce: bool = Field(default=False, description="Refuse requests without a tenant.")
+    status: int = Field(default=400, ge=400, le=499, description="The answer to those.")
+
+
+class ExemptModel(Model):
+    """Whom a limit does not concern."""
+
+    networks: list[Cidr] = Field(default=[], description="Clients with these addresses.")
+    header: Token | None = Field(default=None, description="Requests with the secret in this field.")
+    secret: Secret | None = Field(default=None, repr=False)
 
 
 class LimitModel(Model):
@@ -135,6 +157,9 @@ class LimitModel(Model):
     burst: int = Field(default=0, ge=0, description="What may come at once (gcra, token_bucket); 0: the whole rate.")
     count: Literal["all", "miss"] = Field(default="all", description="Whether hits count too.")
     on_redis_down: Literal["allow", "deny", "local"] = "allow"
+    cost: int = Field(default=1, ge=1, description="What one request counts.")
+    mode: Literal["enforce", "shadow"] = Field(default="enforce", description="shadow: count, and refuse nobody.")
+    exempt: ExemptModel | None = None
 
 
 class DefaultsModel(Model):

@@ -90,7 +90,7 @@ class Exemption:
 
     networks: tuple[Network, ...] = ()
     header: bytes = b""
-    secret: str = ""
+    secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,11 +141,11 @@ class SessionRules:
     memory_s: float = 1.0
     """How long a session may be answered from memory while the bus is alive; 0 for never."""
     scheme: SessionScheme = SessionScheme.PLAIN
-    secret: str = ""
+    secret: str = field(default="", repr=False)
     """Key of SIGNED ids."""
     signed_max_age_s: float | None = 14 * 86400.0
     """Age beyond which a SIGNED id is refused (Starlette's default); None for never."""
-    seal_secret: str = ""
+    seal_secret: str = field(default="", repr=False)
     """Key of the HMAC over the identity fields; empty for none."""
 
 

@@ -6,7 +6,16 @@ import pytest
 
 from cacheproxy.errors import PolicyError
 from cacheproxy.policy.load import load_policy
-from cacheproxy.policy.route import Algorithm, Count, Scope, SessionUse, TenantSource, WithoutRedis
+from cacheproxy.policy.route import (
+    Algorithm,
+    Count,
+    LimitMode,
+    Scope,
+    SessionScheme,
+    SessionUse,
+    TenantSource,
+    WithoutRedis,
+)
 from cacheproxy.policy.unsupported import NOT_YET_SUPPORTED
 from cacheproxy.semantics.rules import ClientControl, Mode
 
@@ -132,6 +141,7 @@ routes:
       stale_if_error: 5m
       max_body: 2KiB
       max_variants: 3
+      shared_cookies: [lang]
       keep_stale: 9s
       client_cache_control: honor
       allow_authorization: true
@@ -147,6 +157,7 @@ routes:
     assert (rules.max_body_bytes, rules.max_variants) == (2048, 3)
     assert rules.client_cache_control is ClientControl.HONOR
     assert rules.allow_authorization
+    assert rules.shared_cookies == {b"lang"}
     assert route.key is not None
     assert route.suffix is not None
     assert (route.key.text, route.suffix.text, route.version, route.key_host) == (
@@ -236,6 +247,58 @@ routes:
     assert (full.limit, full.period_s, full.by) == (5, 10, ("session.user_id", "path"))
     assert (full.algorithm, full.count, full.without_redis) == (Algorithm.SLIDING_LOG, Count.MISS, WithoutRedis.DENY)
     assert (bucket.name, bucket.burst) == ("bucket", 9)
+
+
+def test_exemptions_costs_and_shadows_are_compiled(load) -> None:
+    """Who a limit leaves alone, what a request counts, and whether it refuses at all."""
+    policy, _ = load(
+        """
+limits:
+  x:
+    cost: 3
+    mode: shadow
+    exempt: {networks: [10.0.0.0/8], header: X-Probe, secret: "${PROBE_SECRET}"}
+routes:
+  - {name: a, match: /a, limits: [x]}
+""",
+        PROBE_SECRET="0123456789abcdef",
+    )
+    (rule,) = policy.routes[0].limits
+    assert (rule.cost, rule.mode) == (3, LimitMode.SHADOW)
+    assert rule.exempt is not None
+    assert ([str(n) for n in rule.exempt.networks], rule.exempt.header) == (["10.0.0.0/8"], b"x-probe")
+    assert rule.exempt.secret == "0123456789abcdef"
+    assert "0123456789abcdef" not in repr(policy)
+
+
+def test_signed_sessions_are_compiled_and_their_keys_are_not_shown(load) -> None:
+    """The scheme, its age, the seal, the namespace; no secret in any repr."""
+    policy, _ = load(
+        """
+session:
+  scheme: signed
+  secret: "${KEY}"
+  signed_max_age: 1h
+  seal_secret: "${KEY}"
+  memory: 0s
+  namespace: [X-Auth-]
+""",
+        KEY="correct horse battery staple",
+    )
+    rules = policy.session
+    assert rules is not None
+    assert (rules.scheme, rules.signed_max_age_s, rules.memory_s) == (SessionScheme.SIGNED, 3600, 0)
+    assert rules.namespace == (b"x-auth-",)
+    assert rules.secret == rules.seal_secret == "correct horse battery staple"
+    assert "horse" not in repr(policy)
+
+
+def test_the_command_line_may_name_another_origin(load) -> None:
+    """``--upstream`` stands in for ``upstream.url``, and is checked as that is."""
+    policy, _ = load_policy("version: 1\nupstream: {pool: {max_connections: 3}}\n", "p", {}, upstream_url="http://b:81")
+    assert (policy.upstream.host, policy.upstream.port, policy.upstream.max_connections) == ("b", 81, 3)
+    with pytest.raises(PolicyError, match=r"ftp"):
+        load_policy("version: 1\n", "p", {}, upstream_url="ftp://x")
 
 
 @pytest.mark.parametrize(
