@@ -14,6 +14,7 @@ _LARGEST = 999_999_999_999_999
 class Detail(StrEnum):
     """The closed set of ``detail`` codes. Each has its row in docs/cache-status.md."""
 
+    # Why it is not stored (``storing.PassReason``).
     METHOD = "method"
     STATUS = "status"
     NOT_UNDERSTOOD = "not-understood"
@@ -28,21 +29,19 @@ class Detail(StrEnum):
     NOT_REUSABLE = "not-reusable"
     TOO_LARGE = "too-large"
     PRECONDITION = "precondition"
+    # Why the cache has no part in it (``policy.keys.NoKeyReason``).
+    BYPASS_ASKED = "bypass-asked"
+    NO_SESSION = "no-session"
+    NO_USER = "no-user"
+    NO_TENANT = "no-tenant"
+    KEY_INCOMPLETE = "key-incomplete"
     NO_ROUTE = "no-route"
     NO_CACHE_POLICY = "no-cache-policy"
-    ONLY_IF_CACHED = "only-if-cached"
+    # How it was answered without the origin, or in spite of it.
     STALE_WHILE_REVALIDATE = "stale-while-revalidate"
     STALE_IF_ERROR = "stale-if-error"
     MAX_STALE = "max-stale"
-    SOFT_PURGED = "soft-purged"
-    HIT_FOR_MISS = "hit-for-miss"
-    LOCK_TIMEOUT = "lock-timeout"
-    PURGED_IN_FLIGHT = "purged-in-flight"
-    STORE_FAILED = "store-failed"
-    STORE_UNAVAILABLE = "store-unavailable"
-    LIMITED = "limited"
-    TENANT_REQUIRED = "tenant-required"
-    SESSION_REQUIRED = "session-required"
+    ONLY_IF_CACHED = "only-if-cached"
     UPSTREAM_ERROR = "upstream-error"
 
 

@@ -108,7 +108,7 @@ class Fetch:
     reason: Forward
     detail: PassReason | None = None
     storable: bool = True
-    """Whether ``assess`` may be asked about the answer at all. False: pass it through, store and share nothing."""
+    """False: pass the answer through. It is not stored, shared or taken from anybody else's fill."""
     stored: Stored | None = None
     """What there is, stale or partial: for stale-if-error, and to be combined with what comes."""
     missing: Missing | None = None
@@ -203,7 +203,7 @@ def _aside(names: set[bytes], stored: Stored | None, asked: CacheControl, rules:
         # Only the origin can tell whether they hold (RFC 9111 §4.3.2).
         return Fetch(reason=Forward.BYPASS, detail=PassReason.PRECONDITION, storable=False)
     if b"authorization" in names and stored is not None and not _may_see(stored, rules):
-        return Fetch(reason=Forward.BYPASS, detail=PassReason.AUTHORIZATION)
+        return Fetch(reason=Forward.BYPASS, detail=PassReason.AUTHORIZATION, storable=False)
     return None
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cacheproxy.policy.keys import NoKeyReason
 from cacheproxy.semantics.cache_status import Detail, cache_status, with_cache_status
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.plan import Forward
@@ -89,14 +90,16 @@ def test_every_member_is_a_structured_field(
     assert ("fwd" in params) == (fwd is not None and not hit)
 
 
-def test_every_reason_not_to_store_is_a_detail() -> None:
-    """The closed set of details holds all that storing may say."""
-    assert {reason.value for reason in PassReason} <= {detail.value for detail in Detail}
+def test_every_reason_of_other_rooms_is_a_detail() -> None:
+    """The closed set of details holds all that storing, and the lack of a key, may say."""
+    details = {detail.value for detail in Detail}
+    assert {reason.value for reason in PassReason} | {reason.value for reason in NoKeyReason} <= details
 
 
 def test_the_page_explains_every_detail_and_no_other() -> None:
     """docs/cache-status.md has one row for each code."""
-    rows = re.findall(r"^\| `([a-z-]+)` \|", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    codes = PAGE.read_text(encoding="utf-8").partition("## The codes of `detail`")[2]
+    rows = re.findall(r"^\| `([a-z-]+)` \|", codes, flags=re.MULTILINE)
     assert sorted(rows) == sorted(detail.value for detail in Detail)
 
 

@@ -16,9 +16,7 @@ BEGAN = Stamp("e1", 100)
         pytest.param({"a": PurgeTimes(hard_us=100)}, Verdict.DEAD, id="purged-as-it-began"),
         pytest.param({"a": PurgeTimes(hard_us=200)}, Verdict.DEAD, id="purged-after"),
         pytest.param({"a": PurgeTimes(soft_us=100)}, Verdict.STALE, id="softly-as-it-began"),
-        pytest.param(
-            {"a": PurgeTimes(soft_us=200), "c": PurgeTimes(hard_us=200)}, Verdict.DEAD, id="hard-wins"
-        ),
+        pytest.param({"a": PurgeTimes(soft_us=200), "c": PurgeTimes(hard_us=200)}, Verdict.DEAD, id="hard-wins"),
     ],
 )
 def test_a_purge_counts_for_what_began_before_it(purges: dict[str, PurgeTimes], verdict: Verdict) -> None:
