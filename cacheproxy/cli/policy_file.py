@@ -16,6 +16,8 @@ from cacheproxy.policy.route import Policy, Route, SessionUse
 from cacheproxy.policy.router import Router
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead
+from cacheproxy.sessions.contract import Session
+from cacheproxy.sessions.tenants import tenant_of
 
 
 def read_policy(file: Path) -> tuple[Policy, Router]:
@@ -80,10 +82,17 @@ def explain_request(
     policy, router = read_policy(file)
     fields = Fields.of(*(_field(header) for header in headers))
     request = RequestHead(
-        method=method.upper(), target=target.encode(), fields=fields, authority=fields.get(b"host") or b"localhost"
+        method=method.upper(), target=os.fsencode(target), fields=fields, authority=fields.get(b"host") or b"localhost"
     )
-    identity = _identity(session, tenant, client_ip)
-    explanation = explain(policy, router, request, identity, prefix="cacheproxy")
+    known = _session(session)
+    identity = Identity(
+        client_ip=client_ip,
+        session_id=known.id if known else None,
+        session=known.fields if known else {},
+        tenant=tenant or tenant_of(policy.tenant, request, known, peer_trusted=True),
+    )
+    prefix = os.environ.get("CACHEPROXY_PREFIX") or "cacheproxy"
+    explanation = explain(policy, router, request, identity, prefix=prefix)
     if as_json:
         print_json(asdict(explanation))
     else:
@@ -105,23 +114,23 @@ def init(file: Path, *, force: bool, as_json: bool) -> int:
     return 0
 
 
-def _field(header: str) -> tuple[str, str]:
+def _field(header: str) -> tuple[bytes, bytes]:
     name, colon, value = header.partition(":")
     if not colon or not name.strip():
         raise PolicyError("--header", [Fault(f"`{header}` is not a field; write 'Name: value'")])
-    return name.strip(), value.strip()
+    return os.fsencode(name.strip()), os.fsencode(value.strip())
 
 
-def _identity(session: str | None, tenant: str | None, client_ip: str) -> Identity:
-    if session is None:
-        return Identity(client_ip=client_ip, tenant=tenant)
+def _session(text: str | None) -> Session | None:
+    if text is None:
+        return None
     try:
-        fields = json.loads(session)
+        fields = json.loads(text)
     except ValueError as error:
         raise PolicyError("--session", [Fault(f"not JSON: {error}")]) from error
     if not isinstance(fields, dict):
         raise PolicyError("--session", [Fault("must be a JSON object, such as '{\"user_id\": 7}'")])
-    return Identity(client_ip=client_ip, tenant=tenant, session=fields, session_id=str(fields.get("id", "example")))
+    return Session(str(fields.get("id", "example")), fields)
 
 
 def _ttl(route: Route) -> str:

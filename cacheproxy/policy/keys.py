@@ -9,6 +9,7 @@ out is in the suffix, as ``~h`` host, ``~m`` method, ``~p`` path as spelled, ``~
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.lookup import cookies_of, lookup_of, user_id_of
@@ -47,6 +48,7 @@ class NoKey:
 
 
 Params = Mapping[str, Param]
+_LONGEST_HOST_BYTES = 255
 
 
 def cache_key(
@@ -107,7 +109,7 @@ def _tenant(identity: Identity) -> str:
 
 def _suffix(route: Route, request: RequestHead, params: Params, identity: Identity, query: SplitQuery) -> Iterator[str]:
     if route.key_host:
-        yield "~h=" + key_part(request.authority.decode("latin-1").lower())
+        yield "~h=" + _host_part(request.authority)
     if request.method not in {"GET", "HEAD"}:
         yield "~m=" + key_part(request.method)
     if route.path is not None and route.path.spell({name: p.value for name, p in params.items()}) != request.path:
@@ -118,6 +120,18 @@ def _suffix(route: Route, request: RequestHead, params: Params, identity: Identi
         yield "~u=" + digest((user_id_of(identity, route.user_field) or "").encode("utf-8", "surrogatepass"))
     if route.scope is Scope.SESSION:
         yield "~s=" + digest((identity.session_id or "").encode("utf-8", "surrogatepass"))
+
+
+def _host_part(authority: bytes) -> str:
+    # Hosts are few, unless somebody makes them up: long ones are worth no memory.
+    return _known_host(authority) if len(authority) <= _LONGEST_HOST_BYTES else _spelled_host(authority)
+
+
+def _spelled_host(authority: bytes) -> str:
+    return key_part(authority.decode("latin-1").lower())
+
+
+_known_host = lru_cache(maxsize=1024)(_spelled_host)
 
 
 def _tags(

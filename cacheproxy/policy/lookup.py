@@ -22,19 +22,12 @@ def lookup_of(
     query: Mapping[str, str] | None = None,
 ) -> Callable[[str], str | None]:
     """A lookup of the names that a template of ``route`` may hold. ``query`` gives parameters that occur once."""
-    single = {
-        "method": request.method,
-        "host": canonical_host(request.authority),
-        "tenant": identity.tenant,
-        "route": route.name,
-        "client_ip": identity.client_ip,
-    }
 
     def lookup(name: str) -> str | None:
         source, dot, rest = name.partition(".")
         if not dot:
             param = params.get(name)
-            return single.get(name) if param is None else param.value
+            return _single(name, route, request, identity) if param is None else param.value
         match source:
             case "query":
                 return (query_values(request) if query is None else query).get(rest)
@@ -48,6 +41,22 @@ def lookup_of(
                 return None
 
     return lookup
+
+
+def _single(name: str, route: Route, request: RequestHead, identity: Identity) -> str | None:
+    match name:
+        case "method":
+            return request.method
+        case "host":
+            return canonical_host(request.authority)
+        case "tenant":
+            return identity.tenant
+        case "route":
+            return route.name
+        case "client_ip":
+            return identity.client_ip
+        case _:
+            return None
 
 
 def event_lookup(event: Mapping[str, object]) -> Callable[[str], str | None]:

@@ -10,6 +10,7 @@ from cacheproxy.errors import ClientError
 
 _SEGMENT_SAFE = "!$&'()*+,;=:@-._~"
 """What needs no percent-encoding in a path segment (RFC 3986 §3.3)."""
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
 _CAPTURE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::([a-z]*))?\}")
 _ODD = re.compile(rb"[%;\\\x00]|//|/\.\.?(?:/|\Z)")
 _OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f][\x80-\xbf]|\xf0[\x80-\x8f][\x80-\xbf]{2}")
@@ -33,6 +34,8 @@ class Segment:
     kind: Kind
     literal: bytes = b""
     name: str = ""
+    spelled: bytes = b""
+    """The literal's canonical percent-encoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +166,7 @@ def _literal(piece: str, text: str) -> Segment:
     literal = unquote_to_bytes(piece)
     if literal in {b".", b".."} or b"/" in literal:
         raise ValueError(f"`{piece}` in `{text}` is never received: such paths are refused")
-    return Segment(Kind.LITERAL, literal)
+    return Segment(Kind.LITERAL, literal, spelled=quote(literal, safe=_SEGMENT_SAFE).encode("ascii"))
 
 
 def _check_pattern(text: str, pieces: list[str], segments: tuple[Segment, ...]) -> None:
@@ -178,6 +181,9 @@ def _check_pattern(text: str, pieces: list[str], segments: tuple[Segment, ...]) 
 
 def _spell(segment: Segment, values: Mapping[str, str]) -> bytes:
     if segment.kind is Kind.LITERAL:
-        return quote(segment.literal, safe=_SEGMENT_SAFE).encode("ascii")
+        return segment.spelled
+    value = values[segment.name]
+    if _UNRESERVED.fullmatch(value):
+        return value.encode("ascii")
     safe = _SEGMENT_SAFE + "/" if segment.kind is Kind.PATH else _SEGMENT_SAFE
-    return quote(values[segment.name], safe=safe).encode("ascii")
+    return quote(value, safe=safe).encode("ascii")

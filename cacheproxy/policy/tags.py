@@ -100,5 +100,7 @@ def tenant_tag(tenant: str, tag: str = "") -> str:
 
 def bounded(tag: str) -> str:
     """``tag``, or its digest where it is longer than 256 bytes."""
+    if len(tag) <= _LONGEST_TAG_BYTES and tag.isascii():
+        return tag
     raw = tag.encode("utf-8", "backslashreplace")
     return "@long/" + digest(raw) if len(raw) > _LONGEST_TAG_BYTES else raw.decode()

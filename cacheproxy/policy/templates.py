@@ -70,23 +70,19 @@ class KeyTemplate:
     text: str
     parts: tuple[Part, ...]
     names: tuple[str, ...]
+    prefixes: tuple[str, ...]
+    """Its literal beginnings as tags: ``articles:*`` and ``articles:list:*`` for ``articles:list:{page}``."""
 
     @classmethod
     def parse(cls, text: str) -> "KeyTemplate":
         """The template ``text`` stands for. ValueError says what is wrong with it."""
         parts = _parse(text)
         _check_key(text, parts)
-        return cls(text, parts, _names(parts))
+        return cls(text, parts, _names(parts), _prefixes(parts))
 
     def render(self, lookup: Lookup) -> str | None:
         """The key with each name replaced by its escaped value (``key_part``), or None if one has none."""
         return _render(self.parts, lookup, key_part)
-
-    @property
-    def prefixes(self) -> tuple[str, ...]:
-        """Its literal beginnings as tags: ``articles:*`` and ``articles:list:*`` for ``articles:list:{page}``."""
-        literal = self.parts[0] if isinstance(self.parts[0], str) else ""
-        return tuple(literal[: at + 1] + "*" for at, char in enumerate(literal) if char == ":")
 
 
 def key_part(value: str) -> str:
@@ -133,6 +129,11 @@ def _name(piece: str, text: str) -> Name:
 
 def _names(parts: tuple[Part, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.name for part in parts if isinstance(part, Name)))
+
+
+def _prefixes(parts: tuple[Part, ...]) -> tuple[str, ...]:
+    literal = parts[0] if isinstance(parts[0], str) else ""
+    return tuple(literal[: at + 1] + "*" for at, char in enumerate(literal) if char == ":")
 
 
 def _check_key(text: str, parts: tuple[Part, ...]) -> None:

@@ -120,6 +120,19 @@ def test_explain_decides(run, arguments: list[str], code: int, decision: str) ->
     assert (ran.code, ran.json["decision"]) == (code, decision)
 
 
+def test_explain_finds_the_tenant_as_the_sidecar_does(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the field that the policy names; ``--tenant`` says it outright. The key begins with the prefix in use."""
+    monkeypatch.setenv("CACHEPROXY_PREFIX", "cp")
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        "version: 1\ntenant: {from: 'header:X-Org', enforce: true}\nroutes: [{name: a, match: /a, cache: {key: a}}]\n"
+    )
+    found = run("explain", "GET", "/a", "-c", str(file), "-H", "X-Org: acme", "-H", "X-Odd: €", "--json").json
+    told = run("explain", "GET", "/a", "-c", str(file), "--tenant", "acme", "--json").json
+    assert found["key"] == told["key"] == "cp:tenant-acme:a:v1:~h=localhost"
+    assert run("explain", "GET", "/a", "-c", str(file)).code == 1
+
+
 @pytest.mark.parametrize("extra", [["-H", "nonsense"], ["-H", ": x"], ["--session", "{"], ["--session", "[]"]])
 def test_explain_refuses_nonsense(run, extra: list[str]) -> None:
     """A field without a name or a session that is no object is misuse."""
