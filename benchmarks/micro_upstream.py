@@ -120,16 +120,18 @@ async def post(origin: HttpOrigin) -> None:
     assert body.complete == BODY
 
 
-async def rate(origin: HttpOrigin, once: Callable[[HttpOrigin], Awaitable[None]], in_flight: int, count: int) -> float:
-    """Requests a second with ``in_flight`` at a time."""
+async def rate(
+    origin: HttpOrigin, once: Callable[[HttpOrigin], Awaitable[None]], in_flight: int, count: int
+) -> tuple[float, float]:
+    """Requests a second with ``in_flight`` at a time, and microseconds of our own CPU for each."""
 
     async def worker() -> None:
         for _ in range(count // in_flight):
             await once(origin)
 
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     await asyncio.gather(*(worker() for _ in range(in_flight)))
-    return count / (time.perf_counter() - began)
+    return count / (time.perf_counter() - began), (time.process_time() - cpu_began) / count * 1e6
 
 
 async def stream(origin: HttpOrigin) -> tuple[float, int]:
@@ -151,7 +153,8 @@ async def measure(port: int, rounds: int, count: int, *, profile: bool) -> None:
     await rate(origin, get, 64, 2000)
     for name, once, in_flight in (("GET", get, 64), ("GET", get, 1), ("POST", post, 64)):
         samples = [await rate(origin, once, in_flight, count) for _ in range(rounds)]
-        print(f"{name:5} {in_flight:3} in flight: {statistics.median(samples):8,.0f} req/s")
+        per_s, cpu_us = (statistics.median(column) for column in zip(*samples, strict=True))
+        print(f"{name:5} {in_flight:3} in flight: {per_s:8,.0f} req/s, {cpu_us:5.1f} us of CPU each")
     mib_per_s, grown_kib = await stream(origin)
     print(f"stream of {STREAM_MIB} MiB: {mib_per_s:,.0f} MiB/s, peak RSS grew by {grown_kib} KiB")
     if profile:

@@ -29,15 +29,12 @@ def render(request: RequestHead, body: RequestBody | None, host: bytes) -> bytes
     """
     if not TOKEN.fullmatch(request.method) or request.method == "CONNECT" or not TARGET.fullmatch(request.target):
         raise ValueError(f"unfit request line: {request.method} {request.target!r}")
-    lines = [b"%b %b HTTP/1.1" % (request.method.encode(), request.target)]
-    named = False
-    for name, value in request.fields.pairs:
-        if name in FRAMING_FIELDS:
-            continue
-        if name == b"host":
-            named = True
-        lines.append(b"%b: %b" % (name, value))
-    if not named:
+    fields = request.fields
+    names = dict(fields.pairs)
+    if not FRAMING_FIELDS.isdisjoint(names):
+        fields = fields.without(FRAMING_FIELDS)
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode(), request.target), *map(b": ".join, fields.pairs)]
+    if b"host" not in names:
         lines.append(b"host: " + (request.authority or host))
     framing = _framing(request.method, body)
     if framing:

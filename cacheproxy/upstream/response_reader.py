@@ -4,15 +4,14 @@ import re
 
 from cacheproxy.semantics.fields import Fields, Pair
 from cacheproxy.semantics.head import ResponseHead
+from cacheproxy.upstream.decoders import ChunkedDecoder, Decoder, SizedDecoder, UntilCloseDecoder
 from cacheproxy.upstream.field_section import END, check_partial, parse_head
-from cacheproxy.upstream.framing import ChunkedDecoder, Decoder, SizedDecoder, UntilCloseDecoder
+from cacheproxy.upstream.framing import Framing
 from cacheproxy.upstream.limits import MAX_HEAD_BYTES, MAX_INTERIM
 from cacheproxy.upstream.reasons import Reason, failure
 
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 VERSION = b"HTTP/1."
-LENGTH = re.compile(rb"[0-9]{1,18}")
-FRAMING_FIELDS = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 BODYLESS = frozenset({204, 304})
 
 
@@ -112,47 +111,16 @@ class ResponseReader:
         self.interim.append(head)
 
     def _begin_body(self, head: ResponseHead, pairs: list[Pair], *, old: bool) -> None:
-        framing = [pair for pair in pairs if pair[0] in FRAMING_FIELDS]
-        length, chunked = body_framing(framing, old=old)
-        self.keep_alive = not old or _asks(framing, b"keep-alive")
-        if _asks(framing, b"close"):
-            self.keep_alive = False
+        framing = Framing.of(pairs, old=old)
         self.head = head
+        self.keep_alive = framing.keep_alive
         if self._method == "HEAD" or head.status in BODYLESS:
             self._decoder = SizedDecoder(0)
-        elif chunked:
+        elif framing.chunked:
             self._decoder = ChunkedDecoder()
-        elif length is not None:
-            self.length = length
-            self._decoder = SizedDecoder(length)
+        elif framing.length is not None:
+            self.length = framing.length
+            self._decoder = SizedDecoder(framing.length)
         else:
             self.keep_alive = False
             self._decoder = UntilCloseDecoder()
-
-
-def body_framing(pairs: list[Pair], *, old: bool) -> tuple[int | None, bool]:
-    """Return the body's length if declared, and whether it is chunked (RFC 9112 §6.3).
-
-    UpstreamError where two readers could disagree: several lengths, a length beside a coding, a coding other than one
-    ``chunked``, or any coding in an HTTP/1.0 (``old``) response.
-    """
-    lengths = [value for name, value in pairs if name == b"content-length"]
-    codings = [value for name, value in pairs if name == b"transfer-encoding"]
-    if codings:
-        if old or lengths or len(codings) > 1 or codings[0].lower() != b"chunked":
-            raise failure(Reason.MALFORMED_RESPONSE, "ambiguous or unknown transfer coding")
-        return None, True
-    if not lengths:
-        return None, False
-    if len(lengths) > 1 or not LENGTH.fullmatch(lengths[0]):
-        raise failure(Reason.MALFORMED_RESPONSE, "ambiguous Content-Length")
-    return int(lengths[0]), False
-
-
-def _asks(pairs: list[Pair], option: bytes) -> bool:
-    return any(
-        option == token.strip(b" \t").lower()
-        for name, value in pairs
-        if name == b"connection"
-        for token in value.split(b",")
-    )

@@ -129,6 +129,17 @@ FRAMED = [
         id="9112-9.6-close",
     ),
     pytest.param(
+        "GET",
+        OK + b"connection: close\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nhi",
+        Read(
+            200,
+            b"hi",
+            False,
+            Fields.of(("connection", "close"), ("connection", "keep-alive"), ("content-length", "2")),
+        ),
+        id="9112-9.6-close-wins",
+    ),
+    pytest.param(
         "GET", b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nhi", Read(200, b"hi", False, LENGTH_2), id="9112-9.3-old"
     ),
     pytest.param(
