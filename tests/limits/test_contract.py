@@ -110,6 +110,13 @@ async def test_what_is_owed_is_charged_first(limiter: Limiter, algorithm: Algori
     assert owing.retry_after_s <= 120
 
 
+async def test_what_is_owed_is_charged_once(limiter: Limiter) -> None:
+    """A debt beside a limit of another subject is paid like any other, one time."""
+    each = rule(limit=5)
+    outcome = await limiter.admit([Check(each, "a", owed=2), Check(rule("other"), "b")])
+    assert outcome.states[0].remaining == 2
+
+
 @ALGORITHMS
 async def test_a_shadow_limit_refuses_nobody_and_says_whom_it_would(limiter: Limiter, algorithm: Algorithm) -> None:
     """In shadow mode all pass, those over the limit are named, and enforced limits still count them."""

@@ -1,5 +1,7 @@
 """The session id in the cookies, and everything that is none."""
 
+import base64
+
 import itsdangerous
 import pytest
 from hypothesis import given
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from cacheproxy.policy.route import SessionRules, SessionScheme
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.sessions.cookies import session_id_of
+from cacheproxy.sessions.signed import unsigned
 
 RULES = SessionRules(cookie="session_id")
 SIGNED = SessionRules(cookie="session_id", scheme=SessionScheme.SIGNED, secret="k3y", signed_max_age_s=100)
@@ -118,6 +121,14 @@ def test_forged_signatures_are_no_session(forge) -> None:
     rules = SessionRules(cookie="session_id", scheme=SessionScheme.SIGNED, secret="k3y", signed_max_age_s=None)
     assert id_of(f"session_id={signed}", rules=rules) == "abc"
     assert id_of(f"session_id={forge(signed)}", rules=rules) is None
+
+
+def test_a_signed_value_has_a_bounded_length() -> None:
+    """A right signature over a time padded with zeros is not even computed."""
+    padded = base64.urlsafe_b64encode(b"\x00" * 1200 + int(NOW).to_bytes(4, "big")).decode()
+    signed = itsdangerous.Signer("k3y").sign(f"abc.{padded}").decode()
+    assert unsigned(signed, "k3y", now=NOW, max_age_s=100) == "abc"
+    assert id_of(f"session_id={signed}", rules=SIGNED) is None
 
 
 def test_without_a_secret_no_signed_id_is_believed() -> None:

@@ -180,6 +180,19 @@ async def test_the_memory_is_bounded(shared: Shared, clock) -> None:
     assert (len(memory), len(memory._ids)) == (0, 0)
 
 
+async def test_a_session_whose_user_has_changed_is_no_longer_the_formers(
+    memory: SessionMemory, shared: Shared, clock
+) -> None:
+    """After another login under the same id, the former user's purge no longer names it, and nothing of him is left."""
+    await memory.load("a1")
+    shared.sessions["a1"] = {"user_id": "c"}
+    clock.pass_s(1.0)
+    await memory.load("a1")
+    memory.apply(Purge(("user:a",)))
+    assert memory.peek("a1") is not None
+    assert set(memory._ids) == {"session:a1", "user:c"}
+
+
 async def test_a_user_with_a_long_name_is_purged_by_its_digest(memory: SessionMemory, shared: Shared) -> None:
     """Tags over 256 bytes are digests everywhere; the user's sessions are found by that."""
     shared.sessions["long"] = {"user_id": "u" * 300}
