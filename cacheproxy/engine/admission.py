@@ -26,6 +26,7 @@ class Admission:
         checks = _checks(exchange, count)
         if not checks:
             return None
+        exchange.asked_elsewhere = True
         asked = self._limiter.admit(checks, exchange.budget)
         verdict = await self._degrade.instead(Role.LIMITS, asked, Admitted())
         over = verdict.violated if isinstance(verdict, Limited) else verdict.shadowed

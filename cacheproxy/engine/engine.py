@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.admission import Admission
@@ -14,8 +14,8 @@ from cacheproxy.engine.fill_job import Filled, GaveUp, Outcome, Passed
 from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.identify import Identifier
 from cacheproxy.engine.problems import refused, unavailable
-from cacheproxy.engine.record import Journal
-from cacheproxy.engine.reply import Reply, problem
+from cacheproxy.engine.record import Journal, resource_type
+from cacheproxy.engine.reply import Reply, Shelved, Visited, problem
 from cacheproxy.engine.request_id import RequestIds
 from cacheproxy.engine.serve import reply_from, reply_through, whole_seconds
 from cacheproxy.errors import ClientError, UpstreamError
@@ -25,12 +25,13 @@ from cacheproxy.policy.route import Count, Policy
 from cacheproxy.policy.router import Match, Router
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.semantics.cache_status import Detail
+from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.freshness import current_age
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.plan import Fetch, Forward, Refuse, Revalidate, Serve, ServeStale, may_serve_on_error, plan
 from cacheproxy.semantics.tag_clock import Verdict
 from cacheproxy.semantics.vary import variance
-from cacheproxy.storage.contract import Entry, Found, Store
+from cacheproxy.storage.contract import Entry, Found, Store, Tier
 from cacheproxy.upstream.contract import OnInterim, RequestBody
 
 
@@ -51,6 +52,18 @@ class Client:
     """Whether it came from a proxy that the policy trusts."""
 
 
+class Shelf(Protocol):
+    """L1, as far as the express lane needs to know it (``storage.memory.MemoryStore``)."""
+
+    def find(self, key: str, request: Fields) -> Visited | None:
+        """The place of the most fitting entry."""
+        ...
+
+    def place(self, key: str) -> tuple[object, int]:
+        """What is kept under ``key``, to be compared with later."""
+        ...
+
+
 class Engine:
     """Answers requests."""
 
@@ -59,6 +72,7 @@ class Engine:
         *,
         active: Active,
         store: Store,
+        shelf: Shelf,
         identifier: Identifier,
         admission: Admission,
         filler: Filler,
@@ -72,6 +86,7 @@ class Engine:
         """Everything it works with comes from ``wiring``. ``budget_s`` is a request's total time for shared state."""
         self.active = active
         self._store = store
+        self._shelf = shelf
         self._identifier = identifier
         self._admission = admission
         self._filler = filler
@@ -188,7 +203,7 @@ class Engine:
         match decided:
             case Serve(_, age_s):
                 assert entry is not None
-                return _hit(exchange, entry, age_s)
+                return self._shelved(exchange, _hit(exchange, entry, age_s), entry, age_s)
             case ServeStale(_, age_s, refresh):
                 assert entry is not None
                 exchange.detail = Detail.STALE_WHILE_REVALIDATE if refresh else Detail.MAX_STALE
@@ -204,6 +219,26 @@ class Engine:
                 return problem(status, "only-if-cached", "nothing usable is stored, and the client wants nothing else")
             case _:
                 assert_never(decided)
+
+    def _shelved(self, exchange: Exchange, reply: Reply, entry: Entry, age_s: float) -> Reply:
+        """``reply``, with its place in L1 where it hangs on nothing else: then the express lane may repeat it."""
+        assert exchange.key is not None
+        fields = exchange.request.fields
+        if exchange.tier is not Tier.L1 or exchange.asked_elsewhere or b"range" in fields or self._journal.every_line:
+            return reply
+        slot = self._shelf.find(exchange.key.text, fields)
+        if slot is None:
+            return reply
+        shelved = Shelved(
+            key=exchange.key.text,
+            slot=slot,
+            place=self._shelf.place(exchange.key.text),
+            born_at=exchange.now - age_s,
+            stale_at=exchange.now - age_s + entry.lifetime_s,
+            route=exchange.route.name,
+            resource_type=resource_type(exchange.route),
+        )
+        return replace(reply, shelved=shelved)
 
     async def _fetch(self, exchange: Exchange, decided: Revalidate | Fetch, entry: Entry | None) -> Reply:
         exchange.forward = decided.reason

@@ -50,6 +50,8 @@ class Exchange:
     limit_states: tuple[LimitState, ...] = ()
     key: CacheKey | None = None
 
+    asked_elsewhere: bool = False
+    """Whether the answer hangs on more than the request's head and the store: a session, a limit."""
     x_cache: XCache = XCache.BYPASS
     forward: Forward | None = None
     """Why the request went to the origin (RFC 9211 §2.2); None where it did not."""

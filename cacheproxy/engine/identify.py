@@ -50,6 +50,7 @@ class Identifier:
         session_id = session_id_of(exchange.request.fields, rules, exchange.now)
         session = None
         if session_id is not None:
+            exchange.asked_elsewhere = True
             asked = self._sessions.load(session_id, exchange.budget)
             session = await self._degrade.instead(Role.SESSIONS, asked, _UNTOLD)
         if session is _UNTOLD:

@@ -50,6 +50,22 @@ class Journal:
         if self._wanted(hit=hit):
             self._log.info("request", **_line(exchange, reply, seconds))
 
+    @property
+    def every_line(self) -> bool:
+        """Whether each request gets a line, so that none may take the express lane."""
+        return self._lines is AccessLog.ALL
+
+    def express(self, method: str, route: str, resource_type: str, seconds: float) -> None:
+        """Note a hit on the express lane. Its lines are those of ``due``."""
+        self._recorder.request(
+            method=method, route=route, cache_status="hit", seconds=seconds, resource_type=resource_type, hit=True
+        )
+        self._hits += 1
+
+    def due(self) -> bool:
+        """Whether the next hit should get a line, and so go the ordinary way."""
+        return self._lines is AccessLog.SAMPLED and self._hits % HIT_SAMPLE == 0
+
     def _wanted(self, *, hit: bool) -> bool:
         if self._lines is AccessLog.OFF:
             return False

@@ -26,6 +26,29 @@ class ReplyStream(Protocol):
         ...
 
 
+class Visited(Protocol):
+    """A place in L1 that remembers being asked for, so that it is not the next to be evicted."""
+
+    visited: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelved:
+    """Says that a reply hangs on nothing but its request's head and one place in L1, until it is stale.
+
+    Its Age is ``now - born_at`` at any ``now``, and the ``ttl`` of Cache-Status ``stale_at - now``, in epoch seconds.
+    """
+
+    key: str
+    slot: Visited
+    place: tuple[object, int]
+    """For ``MemoryStore.unchanged``."""
+    born_at: float
+    stale_at: float
+    route: str
+    resource_type: str
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A response: its fields carry no framing (the edge adds it), but for a HEAD's or 304's own Content-Length."""
@@ -33,10 +56,11 @@ class Reply:
     status: int
     fields: Fields
     body: bytes | ReplyStream = b""
+    shelved: Shelved | None = None
 
     def with_fields(self, fields: Fields) -> "Reply":
-        """This reply with other fields."""
-        return Reply(self.status, fields, self.body)
+        """The same reply with other fields."""
+        return Reply(self.status, fields, self.body, self.shelved)
 
 
 def problem(status: int, reason: str, detail: str, *extra: Pair) -> Reply:

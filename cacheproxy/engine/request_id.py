@@ -14,11 +14,15 @@ class RequestIds:
 
     def __init__(self) -> None:
         """Start a new prefix."""
-        self._prefix = token_hex(6)
+        self._prefix = token_hex(6).encode()
         self._count = count(1)
+
+    def new(self) -> bytes:
+        """A new name."""
+        return b"%s%08x" % (self._prefix, next(self._count))
 
     def of(self, given: bytes | None) -> str:
         """``given`` if it may be passed on and logged as it is, else a new one."""
         if given is not None and _WELL_FORMED.fullmatch(given):
             return given.decode()
-        return f"{self._prefix}{next(self._count):08x}"
+        return self.new().decode()

@@ -23,6 +23,10 @@ class Adapter:
         understood, client = self.understand(request, peer)
         return await self._engine.handle(understood, body, client, on_interim)
 
+    def trusts(self, peer: str) -> bool:
+        """Whether ``peer`` is a proxy that is believed."""
+        return is_trusted(peer or UNIX, self._engine.active.policy.trusted_proxies)
+
     def understand(self, request: RequestHead, peer: str) -> tuple[RequestHead, Client]:
         """``request`` with what earlier hops say replaced by what may be believed of it, and its client."""
         peer = peer or UNIX

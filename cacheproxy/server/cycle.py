@@ -20,15 +20,23 @@ log = structlog.get_logger()
 class Cycle:
     """Carries one request to the engine and its reply to the client."""
 
-    __slots__ = ("_edge", "_framing", "_outlet", "_peer", "_request", "body", "keep_alive", "responding")
+    __slots__ = ("_edge", "_framing", "_outlet", "_peer", "_raw", "_request", "body", "keep_alive", "responding")
 
     def __init__(
-        self, edge: Edge, outlet: Outlet, peer: str, request: RequestHead, framing: Framing, body: BodyStream | None
+        self,
+        edge: Edge,
+        outlet: Outlet,
+        peer: str,
+        raw: bytes,
+        request: RequestHead,
+        framing: Framing,
+        body: BodyStream | None,
     ) -> None:
-        """``peer`` is the address of the other end, empty for a unix socket."""
+        """``peer`` is the address of the other end, empty for a unix socket; ``raw`` the head that was ``request``."""
         self._edge = edge
         self._outlet = outlet
         self._peer = peer
+        self._raw = raw
         self._request = request
         self._framing = framing
         self.body = body
@@ -66,12 +74,20 @@ class Cycle:
         )
         if isinstance(reply.body, bytes):
             self._outlet.write(head if head_only or reply.status in {204, 304} else head + reply.body)
+            if reply.shelved is not None and not close and self._request.http_version == "1.1":
+                self._learn(reply, head)
             return not close
         if head_only or reply.status in {204, 304}:
             await reply.body.aclose()
             self._outlet.write(head)
             return not close
         return await self._stream(head, reply.body, chunked=chunked) and not close
+
+    def _learn(self, reply: Reply, head: bytes) -> None:
+        named = self._request.fields.get(b"x-request-id") == reply.fields.get(b"x-request-id")
+        self._edge.lane.learn(
+            self._raw, reply, head, method=self._request.method, trusted=self._edge.trusts(self._peer), named=named
+        )
 
     async def _stream(self, head: bytes, body: ReplyStream, *, chunked: bool) -> bool:
         """Send ``body`` as it comes; a body that breaks off breaks the connection off, so that nobody keeps half."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from cacheproxy.engine.reply import Reply
 from cacheproxy.semantics.head import RequestHead, ResponseHead
 from cacheproxy.server.body import BodyStream
+from cacheproxy.server.express import ExpressLane
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,5 +37,8 @@ class Edge:
     """Shared by all connections of one listener."""
 
     handle: Handle
+    lane: ExpressLane
+    trusts: Callable[[str], bool]
+    """Whether the peer of that address is a proxy that is believed."""
     limits: EdgeLimits = field(default_factory=EdgeLimits)
     draining: bool = False

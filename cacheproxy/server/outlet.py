@@ -37,6 +37,11 @@ class Outlet:
         """The current time as an IMF-fixdate."""
         return format_http_date(self._clock.now())
 
+    @property
+    def full(self) -> bool:
+        """Whether the client has to take something before more is written."""
+        return self._room is not None
+
     async def drained(self) -> None:
         """Come back when the client has taken enough to be sent more."""
         if self._room is not None:

@@ -65,6 +65,18 @@ class MemoryStore:
             slot.visited = True
         return slot
 
+    def place(self, key: str) -> tuple[object, int]:
+        """What is kept under ``key`` and the turn of the tag clock, for ``unchanged`` to compare with."""
+        return self._kept.get(key), self._mirror.turn
+
+    def unchanged(self, key: str, place: tuple[object, int], monotonic: float) -> bool:
+        """Whether under ``key`` is still what was at ``place``, unpurged, and it may be answered from."""
+        kept, turn = place
+        mirror = self._mirror
+        if self._kept.get(key) is not kept or monotonic >= mirror.trusted_until:
+            return False
+        return turn == mirror.turn or all(slot.judged(mirror) is Verdict.VALID for slot in self._slots(key))
+
     def peek(self, key: str, request: Fields) -> Found | None:
         """The most fitting entry for ``request``, or None."""
         slot = self.find(key, request)
@@ -97,11 +109,14 @@ class MemoryStore:
         """Keep ``entry`` if it may be kept."""
         self.keep(entry)
 
-    def keep(self, entry: Entry) -> Slot | None:
-        """Keep ``entry`` in place of the one it replaces; None where it is dead, too large, or nothing is trusted."""
+    def keep(self, entry: Entry, vouched_us: int = 0) -> Slot | None:
+        """Keep ``entry`` in place of the one it replaces; None where it is dead, too large, or nothing is trusted.
+
+        ``vouched_us`` is the tag-clock time up to which the clock itself has let it live.
+        """
         if not self.trusted:
             return None
-        slot = Slot(entry, self._commons, self._mirror)
+        slot = Slot(entry, self._commons, self._mirror, vouched_us)
         if slot.verdict is Verdict.DEAD:
             return None
         for old in self._slots(entry.key):
@@ -115,6 +130,10 @@ class MemoryStore:
         self._add(slot)
         self._evict()
         return slot
+
+    def hearsay(self, entry: Entry) -> Verdict:
+        """The verdict on ``entry`` of the purges that were heard of here, and of nothing else."""
+        return self._mirror.hearsay(entry.stamp, entry.tags)
 
     def attach(self, slot: Slot, rendered: object, size_bytes: int) -> None:
         """Keep ``rendered``, which takes ``size_bytes``, with ``slot`` for as long as that is kept."""
@@ -166,7 +185,7 @@ class MemoryStore:
         return alive[best[0]] if best else None
 
     def _alive(self, slot: Slot) -> Slot | None:
-        if slot.keep_until > self._now() and not slot.dead(self._mirror):
+        if slot.keep_until > self._now() and slot.judged(self._mirror) is not Verdict.DEAD:
             return slot
         self._drop(slot)
         return None

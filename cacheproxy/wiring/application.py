@@ -33,6 +33,7 @@ from cacheproxy.policy.router import Router
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.server.adapter import Adapter
 from cacheproxy.server.edge import Edge
+from cacheproxy.server.express import ExpressLane
 from cacheproxy.server.listen import Drain, admin_server, bind, edge_server, serve
 from cacheproxy.server.websocket import Tunnel, WebSocketApp
 from cacheproxy.settings import Settings
@@ -146,15 +147,17 @@ async def assemble(
         recorder=metrics,
         clock=clock,
     )
+    journal = Journal(metrics, clock, AccessLog(settings.access_log))
     engine = Engine(
         active=Active(policy, router),
         store=state.store,
+        shelf=state.l1,
         identifier=Identifier(state.sessions, degrade),
         admission=Admission(state.limiter, degrade, metrics),
         filler=filler,
         forwarder=Forwarder(side, state.purger, tasks, metrics),
         degrade=degrade,
-        journal=Journal(metrics, clock, AccessLog(settings.access_log)),
+        journal=journal,
         clock=clock,
         prefix=settings.prefix,
         budget_s=settings.redis_budget,
@@ -167,7 +170,7 @@ async def assemble(
         state=state,
         metrics=metrics,
         health=health,
-        edge=Edge(handle=adapter.handle),
+        edge=Edge(handle=adapter.handle, lane=ExpressLane(state.l1, journal, clock), trusts=adapter.trusts),
         adapter=adapter,
     )
 
