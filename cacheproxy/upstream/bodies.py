@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from cacheproxy.errors import UpstreamError
 from cacheproxy.semantics.fields import Fields
+from cacheproxy.upstream.contract import RequestBody
 
 NO_FIELDS = Fields()
 
@@ -74,3 +75,13 @@ class PartsBody:
     async def aclose(self) -> None:
         """Note that the reader let go."""
         self.closed = True
+
+
+def at_hand(body: RequestBody | None) -> RequestBody | None:
+    """Return ``body`` as bytes if it says, by a ``complete`` like a response body's, that all of it is here.
+
+    Then it goes out with its head, without a task, and again where the first attempt met a dying connection. Asked
+    once for each request, before its head is rendered: a body that became complete later is framed otherwise.
+    """
+    whole: bytes | None = getattr(body, "complete", None)
+    return body if whole is None or isinstance(body, BytesBody) else BytesBody(whole)

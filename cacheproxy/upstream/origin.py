@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from cacheproxy.errors import UpstreamError
 from cacheproxy.policy.route import UpstreamRules
 from cacheproxy.semantics.head import RequestHead
+from cacheproxy.upstream.bodies import at_hand
 from cacheproxy.upstream.connection import Connection
 from cacheproxy.upstream.contract import OnInterim, RequestBody
 from cacheproxy.upstream.dial import Dialer
@@ -46,6 +47,7 @@ class HttpOrigin:
         A request that met a connection which the origin was just closing is sent once more, on a fresh one: only if
         it is idempotent, not a byte of a response came, and its body can be sent again.
         """
+        body = at_hand(body)
         head = render(request, body, self._host)
         connection = await self._pool.acquire()
         exchange = self._begin(connection, request, head, body, on_interim)

@@ -30,9 +30,7 @@ class Sender:
         self._connection = connection
         self._body = body
         self._on_end = on_end
-        self._go = asyncio.Event()
-        if not expects:
-            self._go.set()
+        self._go = asyncio.Event() if expects else None
         self.started = False
         """Whether the body was begun, so that it cannot be sent again."""
         self.complete = False
@@ -41,16 +39,18 @@ class Sender:
 
     def go_on(self) -> None:
         """Send: the origin said 100 (Continue)."""
-        self._go.set()
+        if self._go is not None:
+            self._go.set()
 
     def stop(self) -> None:
         """Send no more: the exchange is over."""
         self._task.cancel()
 
     async def _run(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(limits.CONTINUE_WAIT_S):
-                await self._go.wait()
+        if self._go is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limits.CONTINUE_WAIT_S):
+                    await self._go.wait()
         self.started = True
         length = self._body.length
         sent = await self._send_chunked() if length is None else await self._send_sized(length)

@@ -470,6 +470,27 @@ async def test_a_request_body_is_read_no_faster_than_it_is_sent(connect: Connect
     assert "1 idle" in repr(origin)
 
 
+async def test_a_streamed_body_that_is_here_already_is_sent_whole(connect: Connect) -> None:
+    """A body that says that it is complete goes out sized, in one piece, and could be sent again."""
+
+    class Arrived:
+        length = None
+        complete = b"body"
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            raise AssertionError
+
+    async def handler(peer) -> None:
+        request = await peer.request()
+        assert request.endswith(b"content-length: 4\r\n\r\nbody")
+        peer.say(OK)
+        await peer.gone()
+
+    origin = await connect(handler)
+    head, _ = await origin.send(POST, Arrived())
+    assert head.status == 200
+
+
 async def test_a_response_may_come_before_the_body_was_sent(connect: Connect) -> None:
     """Both directions run at once: the body goes on under the streaming response."""
 
