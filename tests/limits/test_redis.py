@@ -10,6 +10,7 @@ from cacheproxy.limits.contract import Admitted, Check
 from cacheproxy.limits.memory import MemoryLimiter
 from cacheproxy.limits.redis import RedisLimiter
 from cacheproxy.policy.route import Algorithm, LimitMode, LimitRule
+from cacheproxy.redis_link.connect import Tuning, connect
 
 rules = st.builds(
     LimitRule,
@@ -91,3 +92,21 @@ async def test_a_log_is_no_longer_than_its_limit(link, clock) -> None:
         await limiter.admit([check])
         lengths.add(await link.call("LLEN", (await link.call("KEYS", "*"))[0]))
     assert max(lengths) == 7
+
+
+async def test_in_a_cluster_limits_of_several_subjects_are_asked_together(fresh_valkey) -> None:
+    """Keys in different slots cannot share a script: a Cluster still counts all of a request's limits, or none."""
+    fresh_valkey.kill()
+    fresh_valkey.start("--cluster-enabled", "yes")
+    with fresh_valkey.client() as client:
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+            pass
+    roles = connect(fresh_valkey.url.replace("redis://", "redis+cluster://"), Tuning(limit_s=10.0))
+    limiter = RedisLimiter(roles.limits, "p", cluster=True)
+    narrow = Check(LimitRule(name="narrow", limit=2, period_s=3600), "client_ip=192.0.2.1")
+    wide = Check(LimitRule(name="wide", limit=9, period_s=3600), "session.user_id=7")
+    outcomes = [await limiter.admit([narrow, wide]) for _ in range(5)]
+    assert [isinstance(outcome, Admitted) for outcome in outcomes] == [True, True, False, False, False]
+    assert (await limiter.admit([wide])).states[0].remaining == 6
+    await roles.aclose()
