@@ -22,6 +22,7 @@ class ClockView:
     """The tag clock as it was read: None for ``epoch`` where there is no clock."""
 
     epoch: str | None
+    now_us: int
     base_us: int
     purges: dict[str, PurgeTimes]
     asked: frozenset[str]
@@ -33,21 +34,23 @@ class ClockView:
         return judge(stamp, tags, epoch=self.epoch, base_us=self.base_us, purges=self.purges)
 
     def plus(self, later: "ClockView") -> "ClockView":
-        """Both views; where they differ, what the ``later`` one says."""
-        return ClockView(later.epoch, later.base_us, self.purges | later.purges, self.asked | later.asked)
+        """Both views, good up to the time of this one; no clock at all if it was made anew in between."""
+        epoch = later.epoch if later.epoch == self.epoch else None
+        return ClockView(epoch, self.now_us, later.base_us, self.purges | later.purges, self.asked | later.asked)
 
 
 def clock_command(key: str, tags: Sequence[str]) -> Command:
     """The command that reads the clock as far as it concerns ``tags``."""
-    return ("HMGET", key, "epoch", "base", *(f"t:{tag}" for tag in tags))
+    return ("HMGET", key, "epoch", "now", "base", *(f"t:{tag}" for tag in tags))
 
 
 def read_clock(tags: Sequence[str], reply: Sequence[bytes | None]) -> ClockView:
     """What ``reply`` to ``clock_command`` says. StateError where it cannot be understood."""
-    epoch, base, *times = reply
+    epoch, now, base, *times = reply
     try:
         purges = {tag: _times(text) for tag, text in zip(tags, times, strict=True) if text is not None}
-        return ClockView(None if epoch is None else epoch.decode(), int(base or 0), purges, frozenset(tags))
+        made = None if epoch is None else epoch.decode()
+        return ClockView(made, int(now or 0), int(base or 0), purges, frozenset(tags))
     except ValueError as error:
         raise StateError("error", f"the tag clock is unreadable: {error}") from None
 

@@ -54,6 +54,8 @@ class Found:
     entry: Entry
     verdict: Verdict
     tier: Tier
+    vouched_us: int = 0
+    """Tag-clock time up to which no purge is known to have killed it; 0 where that is when its fill began."""
 
 
 class Store(Protocol):

@@ -131,17 +131,9 @@ class MemoryStore:
         self._evict()
         return slot
 
-    def hearsay(self, entry: Entry) -> Verdict:
+    def heard(self, entry: Entry) -> Verdict:
         """The verdict on ``entry`` of the purges that were heard of here, and of nothing else."""
-        return self._mirror.hearsay(entry.stamp, entry.tags)
-
-    def attach(self, slot: Slot, rendered: object, size_bytes: int) -> None:
-        """Keep ``rendered``, which takes ``size_bytes``, with ``slot`` for as long as that is kept."""
-        if slot not in self._slots(slot.key):
-            return
-        self._slot_bytes += size_bytes - slot.rendered_bytes
-        slot.rendered, slot.rendered_bytes = rendered, size_bytes
-        self._evict()
+        return self._mirror.heard(entry.stamp, entry.tags)
 
     async def delete(self, key: str, budget: Budget | None = None) -> int:  # noqa: ARG002 - the Store contract's
         """Drop every variant under ``key``; how many there were."""

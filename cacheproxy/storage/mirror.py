@@ -78,9 +78,21 @@ class ClockMirror:
         """Answer nothing until trusted again."""
         self.trusted_until = -inf
 
-    def judge(self, stamp: Stamp, tags: Iterable[str]) -> Verdict:
-        """The verdict on what was filled under ``stamp`` with ``tags``, as far as this process was told."""
-        return judge(stamp, tags, epoch=self._epoch, base_us=self._base_us, purges=self._purges)
+    def judge(self, stamp: Stamp, tags: Iterable[str], vouched_us: int = 0) -> Verdict:
+        """The verdict on what was filled under ``stamp`` with ``tags``, as far as this process was told.
+
+        ``vouched_us`` is up to when the tag clock itself has said that it lives: what we missed or forgot before that
+        does not matter then.
+        """
+        if max(stamp.began_at_us, vouched_us) <= self._base_us:
+            return Verdict.DEAD
+        return judge(stamp, tags, epoch=self._epoch, base_us=-1, purges=self._purges)
+
+    def heard(self, stamp: Stamp, tags: Iterable[str]) -> Verdict:
+        """The verdict of the purges we know of alone: what we do not know counts for nothing."""
+        return judge(
+            stamp, tags, epoch=stamp.epoch, base_us=-1, purges=self._purges if stamp.epoch == self._epoch else {}
+        )
 
     def _forget_older_half(self) -> None:
         by_age = sorted(self._purges.items(), key=lambda each: _last(each[1]))

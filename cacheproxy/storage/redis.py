@@ -36,15 +36,20 @@ class RedisStore:
         link: Link,
         *,
         prefix: str,
+        clock_link: Link | None = None,
         max_value_bytes: int = 16 << 20,
         max_variants: int = 32,
         max_remembered: int = 10_000,
         clock: Clock | None = None,
     ) -> None:
-        """Keep entries under their keys' text; ``prefix`` names the tag clock. Larger values are not kept."""
+        """Keep entries under their keys' text; ``prefix`` names the tag clock.
+
+        ``clock_link`` leads to it where it is on another server. Larger values than ``max_value_bytes`` are not kept.
+        """
         self.corrupt = 0
         """Values that were not entries, each treated as a miss."""
         self._link = link
+        self._clock_link = clock_link or link
         self._clock_key = clock_key(prefix)
         self._max_value_bytes = max_value_bytes
         self._max_variants = max_variants
@@ -129,12 +134,16 @@ class RedisStore:
     # -- within
 
     async def _look(self, key: str, names: Sequence[str], tags: Collection[str], budget: Budget | None) -> _Seen:
-        """One trip. The clock is read last, so that it knows of every purge the values may have missed."""
+        """One trip, or one to each server. The clock is read last: it knows of every purge that the values missed."""
         asked = tuple(tags)
         gets: list[Command] = [("GET", key), *(("GET", _variant_key(key, name)) for name in names)]
-        replies = await self._link.batch([*gets, clock_command(self._clock_key, asked)], budget)
-        value, *guessed = replies[:-1]
-        return _Seen(value, dict(zip(names, guessed, strict=True)), read_clock(asked, replies[-1]))
+        ask_clock = clock_command(self._clock_key, asked)
+        if self._clock_link is self._link:
+            value, *guessed, told = await self._link.batch([*gets, ask_clock], budget)
+        else:
+            value, *guessed = await self._link.batch(gets, budget)
+            told = await self._clock_link.call(*ask_clock, budget=budget)
+        return _Seen(value, dict(zip(names, guessed, strict=True)), read_clock(asked, told))
 
     def _entry(self, key: str, value: bytes | None) -> Entry | None:
         if value is None:
@@ -153,7 +162,7 @@ class RedisStore:
             return None
         clock = await self._clock_for(entry.tags, clock, budget)
         verdict = clock.judge(entry.stamp, entry.tags)
-        return None if verdict is Verdict.DEAD else Found(entry, verdict, Tier.L2)
+        return None if verdict is Verdict.DEAD else Found(entry, verdict, Tier.L2, clock.now_us)
 
     async def _clock_for(self, tags: Collection[str], clock: ClockView, budget: Budget | None) -> ClockView:
         """``clock``, and what it says of those ``tags`` that only the entries named."""
@@ -161,7 +170,7 @@ class RedisStore:
             return clock
         unknown = [tag for tag in tags if tag not in clock.asked]
         command = clock_command(self._clock_key, unknown)
-        return clock.plus(read_clock(unknown, await self._link.call(*command, budget=budget)))
+        return clock.plus(read_clock(unknown, await self._clock_link.call(*command, budget=budget)))
 
     def _remember(self, key: str, value: bytes) -> tuple[VariantRef, ...]:
         refs = read_marker(value).refs

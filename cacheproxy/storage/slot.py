@@ -1,4 +1,4 @@
-"""One entry in L1, folded small, with what its neighbours, the tag clock and the edge remember about it."""
+"""One entry in L1, folded small, with what its neighbours and the tag clock remember about it."""
 
 from sys import getsizeof
 
@@ -12,32 +12,30 @@ from cacheproxy.storage.variants import ref_of
 
 
 class Slot(Node):
-    """One entry in L1. ``rendered`` is the edge's own, set by ``MemoryStore.attach`` so that its bytes are counted."""
+    """One entry in L1."""
 
     __slots__ = (
         "_commons",
         "_folded",
         "_judged_at",
+        "_vouched_us",
         "body",
         "keep_until",
         "key",
         "ref",
-        "rendered",
-        "rendered_bytes",
         "verdict",
     )
 
-    def __init__(self, entry: Entry, commons: Commons, mirror: ClockMirror) -> None:
-        """Fold ``entry``, and judge it."""
+    def __init__(self, entry: Entry, commons: Commons, mirror: ClockMirror, vouched_us: int = 0) -> None:
+        """Fold ``entry``, and judge it; the tag clock is known to have let it live up to ``vouched_us``."""
         super().__init__()
         self.key = entry.key
         self.body = entry.body
         self.keep_until = entry.keep_until
         self.ref: VariantRef | None = ref_of(entry) if entry.vary else None
         """What to choose it by; None where the response has no Vary."""
-        self.rendered: object = None
-        self.rendered_bytes = 0
-        self.verdict = mirror.judge(entry.stamp, entry.tags)
+        self._vouched_us = vouched_us
+        self.verdict = mirror.judge(entry.stamp, entry.tags, vouched_us)
         self._judged_at = mirror.turn
         self._folded = fold(entry, commons)
         self._commons = commons
@@ -51,14 +49,14 @@ class Slot(Node):
     def cost_bytes(self) -> int:
         """Memory it takes: every object it alone keeps alive, as the allocators round them."""
         sizes = _occupied(self.key) + _occupied(self._folded) + _occupied(self.body)
-        return _FIXED_BYTES + sizes + self.rendered_bytes + (_REF_BYTES if self.ref else 0)
+        return _FIXED_BYTES + sizes + (_REF_BYTES if self.ref else 0)
 
-    def dead(self, mirror: ClockMirror) -> bool:
-        """Whether a purge has killed it. One comparison of integers where nothing was purged since it was asked."""
+    def judged(self, mirror: ClockMirror) -> Verdict:
+        """What the tag clock says of it. One comparison of integers where nothing was purged since it was asked."""
         if self._judged_at != mirror.turn:
             self._judged_at = mirror.turn
-            self.verdict = mirror.judge(*unfold_tags(self._folded, self._commons))
-        return self.verdict is Verdict.DEAD
+            self.verdict = mirror.judge(*unfold_tags(self._folded, self._commons), self._vouched_us)
+        return self.verdict
 
 
 def _occupied(value: str | bytes) -> int:
@@ -68,6 +66,6 @@ def _occupied(value: str | bytes) -> int:
 
 
 _FIXED_BYTES = 128 + 32 + 32
-"""The slot, its ``keep_until``, and its number of rendered bytes."""
+"""The slot, its ``keep_until``, and one number of its own."""
 _REF_BYTES = 400
 """A VariantRef with its parts, and its place in the key's list."""

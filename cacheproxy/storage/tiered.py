@@ -1,6 +1,7 @@
 """L1 before L2, and no store at all."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from cacheproxy.clock import Clock, SystemClock
 from cacheproxy.errors import StateError
@@ -33,14 +34,14 @@ class TieredStore:
         if near is not None and self._fresh(near):
             return near
         try:
-            far = await self.l2.read(key, request, budget, tags)
+            far = self._still(await self.l2.read(key, request, budget, tags))
         except StateError:
             if near is None:
                 raise
             return near
         if far is None or (near is not None and near.entry.received_at >= far.entry.received_at):
             return near
-        self.l1.keep(far.entry)
+        self.l1.keep(far.entry, far.vouched_us)
         return far
 
     async def variants(self, key: str, budget: Budget | None = None) -> list[Entry]:
@@ -65,6 +66,18 @@ class TieredStore:
         """Drop every variant under ``key`` from both; how many there were in the one that had more."""
         near = await self.l1.delete(key)
         return max(near, await self.l2.delete(key, budget))
+
+    def _still(self, found: Found | None) -> Found | None:
+        """``found``, less what a purge has said that was heard here while the answer was on its way."""
+        if found is None:
+            return None
+        match self.l1.heard(found.entry):
+            case Verdict.VALID:
+                return found
+            case Verdict.STALE:
+                return replace(found, verdict=Verdict.STALE)
+            case Verdict.DEAD:
+                return None
 
     def _fresh(self, found: Found) -> bool:
         entry = found.entry

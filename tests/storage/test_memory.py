@@ -144,6 +144,37 @@ def test_a_purge_touches_no_entry(memory: MemoryStore, entry: MakeEntry, monkeyp
     assert len(memory) == 0
 
 
+def test_a_place_is_unchanged_until_something_happens_to_it(memory: MemoryStore, entry: MakeEntry, clock) -> None:
+    """Purges of others change nothing; a write, a purge of its own (soft too), a drop or lost trust does."""
+
+    def begin() -> tuple[object, int]:
+        memory.keep(entry(stamp=Stamp("e1", 1000)))
+        return memory.place("k")
+
+    place = begin()
+    memory.apply(purged(2000, "unrelated"))
+    assert memory.unchanged("k", place, clock.at)
+    memory.apply(purged(2000, "articles", mode=PurgeMode.SOFT))
+    assert not memory.unchanged("k", place, clock.at)
+    memory.clear()
+    memory.trust(True, epoch="e2")
+    memory.trust(True, epoch="e1")
+    place = begin()
+    begin()
+    assert not memory.unchanged("k", place, clock.at)
+    place = begin()
+    memory.apply(purged(2000, "articles"))
+    assert not memory.unchanged("k", place, clock.at)
+    memory.trust(True, epoch="e2")
+    memory.trust(True, epoch="e1")
+    place = begin()
+    memory.clear()
+    assert not memory.unchanged("k", place, clock.at)
+    place = begin()
+    memory.trust(True, epoch="e1", until=clock.at)
+    assert not memory.unchanged("k", place, clock.at)
+
+
 def test_a_refreshed_hot_entry_stays_hot(memory: MemoryStore, entry: MakeEntry) -> None:
     """An entry that was asked for keeps its mark when it is replaced by a newer one."""
     memory.keep(entry())
@@ -162,33 +193,6 @@ def test_what_is_larger_than_the_store_is_not_kept(entry: MakeEntry, clock) -> N
     assert store.keep(entry("k", bytes(60_000))) is None
     assert store.find("k", ANY) is None
     assert store.find("other", ANY) is not None
-
-
-def test_rendered_bytes_are_counted_and_leave_with_the_slot(memory: MemoryStore, entry: MakeEntry) -> None:
-    """What the edge attaches is counted, replaced or dropped with its slot, and not counted for a slot that left."""
-    for _ in range(3):  # parts that come again are shared from then on
-        slot = memory.keep(entry())
-    assert slot is not None
-    before = memory.used_bytes
-    memory.attach(slot, b"x" * 1000, 1000)
-    memory.attach(slot, b"x" * 500, 500)
-    assert memory.used_bytes - before == 500
-    memory.keep(entry())
-    assert memory.used_bytes == before
-    memory.attach(slot, b"x" * 500, 500)
-    assert memory.used_bytes == before
-
-
-def test_rendered_bytes_may_evict(entry: MakeEntry, clock) -> None:
-    """Attaching more than there is room for evicts others, and the bound holds."""
-    store = MemoryStore(20_000, clock=clock)
-    store.trust(True, epoch="e1")
-    slots = [store.keep(entry(str(n))) for n in range(8)]
-    for slot in slots:
-        assert slot is not None
-        store.attach(slot, object(), 4000)
-    assert store.used_bytes <= store.max_bytes
-    assert store.evictions > 0
 
 
 @pytest.mark.parametrize("kind", ["hot", "cold"])
@@ -264,7 +268,7 @@ def _variance(language: str) -> bytes:
 
 
 class Bounded(RuleBasedStateMachine):
-    """Whatever is kept, found, purged, deleted and attached: the bound holds and the account is exact."""
+    """Whatever is kept, found, purged and dropped: the bound holds and the account is exact."""
 
     @initialize()
     def begin(self) -> None:
@@ -287,12 +291,10 @@ class Bounded(RuleBasedStateMachine):
         stamp, keep_until = Stamp("e1", self.now_us), self.clock.at + keep_s
         self.store.keep(made(key, stamp, (tag,), body=bytes(size), keep_until=keep_until, **varied))
 
-    @rule(key=st.sampled_from("abcdef"), language=st.sampled_from(["en", "de"]), size=st.integers(0, 3000))
-    def find_and_attach(self, key: str, language: str, size: int) -> None:
-        """A hit, rendered by the edge."""
-        slot = self.store.find(key, Fields.of(("accept-language", language)))
-        if slot is not None:
-            self.store.attach(slot, object(), size)
+    @rule(key=st.sampled_from("abcdef"), language=st.sampled_from(["en", "de"]))
+    def find(self, key: str, language: str) -> None:
+        """A hit or a miss."""
+        self.store.find(key, Fields.of(("accept-language", language)))
 
     @rule(tag=st.sampled_from(TAGS))
     def purge(self, tag: str) -> None:

@@ -270,6 +270,33 @@ async def test_the_clock_is_read_after_the_entry(redis_place, roles: Roles, cloc
     assert commands == ["GET", "HMGET"]
 
 
+async def test_the_clock_may_be_on_another_server(store, fresh_valkey, roles: Roles, clock, entry: MakeEntry) -> None:
+    """Cache and bus with URLs of their own: entries are judged by the bus's clock, and purges there count."""
+    elsewhere = connect(fresh_valkey.url, Tuning(limit_s=2))
+    split = RedisStore(roles.cache, prefix="other", clock_link=elsewhere.bus, clock=clock)
+    await split.write(entry())
+    assert await split.read("k", ANY) is None
+    await elsewhere.bus.call("HSET", "{other}:clock", "epoch", "e1", "now", 50, "base", 0)
+    for tags in ((), TAGS):
+        assert await split.read("k", ANY, None, tags) is not None
+    await elsewhere.bus.call("HSET", "{other}:clock", "t:article:1", "100 0")
+    for tags in ((), TAGS):
+        assert await split.read("k", ANY, None, tags) is None
+    await elsewhere.aclose()
+
+
+async def test_a_clock_made_anew_between_two_trips_is_no_clock(store, link, roles, entry: MakeEntry) -> None:
+    """What the first trip said of some tags counts for nothing if the second finds another epoch."""
+    await store.write(entry())
+
+    class Renewing(CountingLink):
+        async def call(self, *command, budget=None):
+            await roles.cache.call("HSET", "{test}:clock", "epoch", "e2")
+            return await super().call(*command, budget=budget)
+
+    assert await RedisStore(Renewing(roles.cache), prefix="test").read("k", ANY, None, ("articles",)) is None
+
+
 async def test_memory_of_variants_is_bounded(roles: Roles, redis_place, clock, entry: MakeEntry) -> None:
     """However many keys vary, only so many lists are remembered."""
     store = RedisStore(roles.cache, prefix="test", max_remembered=3, clock=clock)

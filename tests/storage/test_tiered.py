@@ -5,7 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from cacheproxy.errors import StateError
+from cacheproxy.invalidation.contract import Applied, PurgeMode
 from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.tag_clock import Stamp, Verdict
 from cacheproxy.storage.contract import Entry, Tier
 from cacheproxy.storage.memory import MemoryStore
 from cacheproxy.storage.tiered import NoStore, TieredStore
@@ -55,6 +57,35 @@ async def test_a_purged_entry_is_not_promoted(tiered: TieredStore, redis_place, 
     await redis_place.purge(200, "articles")
     assert await tiered.read("k", ANY) is None
     assert len(memory) == 0
+
+
+async def test_a_purge_heard_on_the_way_counts(tiered: TieredStore, memory, entry: MakeEntry) -> None:
+    """A purge that this replica has acknowledged is not undone by an answer of L2 from before it."""
+    await tiered.l2.write(entry())
+    memory.apply(Applied(epoch="e1", at_us=200, tags=("article:1",), mode=PurgeMode.SOFT))
+    found = await tiered.read("k", ANY)
+    assert found is not None
+    assert found.verdict is Verdict.STALE
+    memory.apply(Applied(epoch="e1", at_us=300, tags=("article:1",), mode=PurgeMode.HARD))
+    assert await tiered.read("k", ANY) is None
+
+
+async def test_after_a_restart_l1_fills_from_l2(tiered: TieredStore, redis_place, memory, entry: MakeEntry) -> None:
+    """An entry from before this process listened is kept in L1 once the tag clock, asked since, has let it live."""
+    await tiered.l2.write(entry(stamp=Stamp("e1", 100)))
+    memory.trust(True, epoch="e1", base_us=500)
+    for now_us, tiers in ((400, [Tier.L2, Tier.L2]), (501, [Tier.L2, Tier.L1])):
+        await redis_place.roles.cache.call("HSET", "{test}:clock", "now", now_us)
+        assert [found.tier for _ in range(2) if (found := await tiered.read("k", ANY))] == tiers
+    memory.apply(Applied(epoch="e1", at_us=502, tags=("article:1",), mode=PurgeMode.HARD))
+    assert tiered.peek("k", ANY) is None
+
+
+async def test_what_was_vouched_for_before_a_gap_is_dead_after_it(memory, entry: MakeEntry) -> None:
+    """The clock's word holds up to when it was given: a later gap may have swallowed a purge."""
+    memory.keep(entry(stamp=Stamp("e1", 100)), vouched_us=600)
+    memory.trust(True, epoch="e1", base_us=700)
+    assert memory.find("k", ANY) is None
 
 
 async def test_a_fresher_copy_in_l2_is_found(tiered: TieredStore, entry: MakeEntry, clock) -> None:
