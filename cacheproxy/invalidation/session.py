@@ -102,6 +102,7 @@ class Session:
     async def _catch_up(self) -> None:
         """We are subscribed, so whatever is recorded after this beat reaches us; what was before is in the stream."""
         beat = await self._beat()
+        self._span = Span(from_us=beat.now_us, to_us=beat.now_us)
         at = self._follower.position
         known_us = at.at_us if at is not None and at.epoch == beat.epoch else beat.last_us
         mapped_us = beat.mapped_us or 0
@@ -175,10 +176,11 @@ class Session:
         self._follower.check(said)
         self._parts.receipts.hear_from(said.replica)
         self._listener.beat(said)
+        if self._span is not None:
+            # whoever's it is: what was said before it has been heard
+            self._span = Span(from_us=min(self._span.from_us, said.at_us), to_us=said.at_us)
         sent_at = self._sent_at.pop(said.number, None) if said.replica == self._parts.receipts.replica else None
         if sent_at is not None:
-            from_us = said.at_us if self._span is None else min(self._span.from_us, said.at_us)
-            self._span = Span(from_us=from_us, to_us=said.at_us)
             self._follower.trust(sent_at, said.base_us)
 
     async def _settle(self) -> None:
@@ -206,10 +208,11 @@ class Session:
             raise StateError("lost", "heartbeats are sent and not heard")
 
     async def _keep_beating(self) -> None:
+        """The first beat follows at once: it tells how far we have mapped."""
         while True:
-            await asyncio.sleep(self._parts.heartbeat_s)
             with contextlib.suppress(StateError):
                 await self._beat()
+            await asyncio.sleep(self._parts.heartbeat_s)
 
     async def _beat(self) -> Beat:
         beat = await self._send_beat(mend=False)

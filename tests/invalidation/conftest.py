@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from math import inf
 
 import pytest
@@ -126,7 +126,8 @@ class Replica:
     purger: RedisPurger
     bus: Bus
     observed: Observed
-    messages: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    wakes: list[Callable[[Mapping[str, object]], None]]
+    """Who is told of messages of the kind ``wake``."""
 
     async def ready(self) -> None:
         """Wait until it answers from memory."""
@@ -169,7 +170,12 @@ async def replica() -> AsyncIterator[MakeReplica]:
         receipts = Receipts(name, lease_s=2 * heartbeat_s)
         purger = RedisPurger(clock, mirrors, receipts)
         observed = Observed()
-        messages: list[tuple[str, dict[str, object]]] = []
+        wakes: list[Callable[[Mapping[str, object]], None]] = []
+
+        def on_message(kind: str, members: Mapping[str, object]) -> None:
+            for hear in wakes:
+                hear(members)
+
         ears = roles if subscriber_url is None else connect(subscriber_url, Tuning(limit_s=1.0))
         parts = BusParts(
             clock=clock,
@@ -178,12 +184,12 @@ async def replica() -> AsyncIterator[MakeReplica]:
             purger=purger,
             receipts=receipts,
             on_gap=on_gap,
-            on_message=lambda kind, members: messages.append((kind, dict(members))),
+            on_message=on_message,
             observer=observed,
             heartbeat_s=heartbeat_s,
         )
         bus = Bus(parts, rules)
-        made.append(Replica(name, roles, clock, ledger, mirrors, receipts, purger, bus, observed, messages))
+        made.append(Replica(name, roles, clock, ledger, mirrors, receipts, purger, bus, observed, wakes))
         if start:
             bus.start()
         return made[-1]
@@ -203,3 +209,74 @@ def hard() -> Callable[..., Purge]:
 def soft() -> Callable[..., Purge]:
     """``soft(*tags)`` is a soft purge."""
     return lambda *tags: Purge(tags=tags, mode=PurgeMode.SOFT)
+
+
+class DeafProxy:
+    """Stands between a subscriber and its server, and stops passing on what the server says when told to."""
+
+    def __init__(self, port: int) -> None:
+        """Passes to the server on loopback ``port``."""
+        self._port = port
+        self._hears = asyncio.Event()
+        self._hears.set()
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        assert self._server is not None
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+
+    async def start(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+
+    def deafen(self) -> None:
+        """Connections stay open, and nothing comes through them any more."""
+        self._hears.clear()
+
+    def heal(self) -> None:
+        """What was held back comes through, late."""
+        self._hears.set()
+
+    async def stop(self) -> None:
+        """Close everything."""
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        for coroutine in (self._pass(reader, back, deaf=False), self._pass(there, writer, deaf=True)):
+            task = asyncio.create_task(coroutine)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, deaf: bool) -> None:
+        try:
+            while data := await source.read(1 << 16):
+                if deaf:
+                    await self._hears.wait()
+                sink.write(data)
+        except ConnectionError:
+            pass
+        finally:
+            sink.close()
+
+
+@pytest.fixture
+async def proxy(fresh_valkey) -> AsyncIterator[DeafProxy]:
+    """A proxy to ``fresh_valkey`` that can go deaf."""
+    made = DeafProxy(fresh_valkey.port)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def ledger() -> Ledger:
+    """A mirror that keeps what it was told."""
+    return Ledger()

@@ -17,7 +17,7 @@ local function covered(now)
   local field = 'c:' .. digest
   local upto = tonumber(redis.call('HGET', CLOCK, field) or '')
   if mend or not upto then
-    redis.call('HSET', CLOCK, field, us(to or now))
+    redis.call('HSET', CLOCK, field, us(math.max(upto or 0, to or now)))
     return 0
   end
   if from and upto >= from then
