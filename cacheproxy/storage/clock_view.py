@@ -22,10 +22,11 @@ class ClockView:
     """The tag clock as it was read: None for ``epoch`` where there is no clock."""
 
     epoch: str | None
-    now_us: int
     base_us: int
     purges: dict[str, PurgeTimes]
     asked: frozenset[str]
+    now_us: int = 0
+    """The time up to which it knows of every purge."""
 
     def judge(self, stamp: Stamp, tags: Sequence[str]) -> Verdict:
         """The verdict on what was filled under ``stamp`` with ``tags``, all of which were asked for."""
@@ -36,7 +37,7 @@ class ClockView:
     def plus(self, later: "ClockView") -> "ClockView":
         """Both views, good up to the time of this one; no clock at all if it was made anew in between."""
         epoch = later.epoch if later.epoch == self.epoch else None
-        return ClockView(epoch, self.now_us, later.base_us, self.purges | later.purges, self.asked | later.asked)
+        return ClockView(epoch, later.base_us, self.purges | later.purges, self.asked | later.asked, self.now_us)
 
 
 def clock_command(key: str, tags: Sequence[str]) -> Command:
@@ -50,7 +51,7 @@ def read_clock(tags: Sequence[str], reply: Sequence[bytes | None]) -> ClockView:
     try:
         purges = {tag: _times(text) for tag, text in zip(tags, times, strict=True) if text is not None}
         made = None if epoch is None else epoch.decode()
-        return ClockView(made, int(now or 0), int(base or 0), purges, frozenset(tags))
+        return ClockView(made, int(base or 0), purges, frozenset(tags), int(now or 0))
     except ValueError as error:
         raise StateError("error", f"the tag clock is unreadable: {error}") from None
 
