@@ -62,7 +62,7 @@ class Carrier:
         """What the origin's answer gives to all who wait; the job's leader is told first. UpstreamError."""
         variants = await self._variants(job)
         requested_at = self._clock.now()
-        sent = replace(job.request, fields=_asking(job, variants))
+        sent = job.request.with_fields(_asking(job, variants))
         head, body = await self._origin.send(job.exchange, sent, None)
         arrived = _Arrived(head, body, requested_at, self._clock.now(), stamp)
         if head.status == 304 and variants:

@@ -25,7 +25,7 @@ from cacheproxy.policy.route import Count, Policy
 from cacheproxy.policy.router import Match, Router
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.semantics.cache_status import Detail
-from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.fields import Fields, Pair
 from cacheproxy.semantics.freshness import current_age
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.plan import Fetch, Forward, Refuse, Revalidate, Serve, ServeStale, may_serve_on_error, plan
@@ -139,10 +139,12 @@ class Engine:
         on_interim: OnInterim | None,
         policy: Policy,
     ) -> Exchange:
-        request_id = self._request_ids.of(request.fields.get(b"x-request-id"))
-        fields = request.fields.replaced(b"x-request-id", request_id.encode())
+        given = request.fields.get(b"x-request-id")
+        request_id = self._request_ids.of(given)
+        named: Pair = (b"x-request-id", request_id.encode())
+        fields = request.fields.plus(named) if given is None else request.fields.replaced(*named)
         return Exchange(
-            request=replace(request, fields=fields),
+            request=request.with_fields(fields),
             body=body,
             on_interim=on_interim,
             request_id=request_id,

@@ -1,7 +1,5 @@
 """Step 3: who is asking."""
 
-from dataclasses import replace
-
 from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.errors import ClientError
@@ -9,7 +7,7 @@ from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.route import Policy, SessionRules, SessionUse, TenantRules
 from cacheproxy.sessions.contract import Session, Sessions
 from cacheproxy.sessions.cookies import session_id_of
-from cacheproxy.sessions.identity import identity_fields, strip
+from cacheproxy.sessions.identity import Stripper, identity_fields
 from cacheproxy.sessions.tenants import tenant_of
 
 _UNTOLD = Session("")
@@ -23,17 +21,21 @@ class Identifier:
         """Ask ``sessions``."""
         self._sessions = sessions
         self._degrade = degrade
+        self._stripper = Stripper()
 
     async def identify(self, exchange: Exchange, policy: Policy) -> None:
         """Fill in ``exchange.identity``, and replace what the client claims of it. ClientError: 401, 503, 400."""
-        request = replace(exchange.request, fields=strip(exchange.request.fields, policy.session))
-        exchange.request = request
+        fields = self._stripper.strip(exchange.request.fields, policy.session)
+        if fields is not exchange.request.fields:
+            exchange.request = exchange.request.with_fields(fields)
+        request = exchange.request
         session = None
         if policy.session is not None:
             session = await self._session(exchange, policy.session)
             told = identity_fields(session, policy.session, request, now=exchange.now)
             exchange.identity_names = frozenset(name for name, _ in told)
-            exchange.request = replace(request, fields=request.fields.plus(*told))
+            if told:
+                exchange.request = request.with_fields(request.fields.plus(*told))
         exchange.identity = Identity(
             client_ip=exchange.identity.client_ip,
             session_id=None if session is None else session.id,

@@ -1,7 +1,5 @@
 """The engine's way to the origin: what goes on from hop to hop, and what is noted of it."""
 
-from dataclasses import replace
-
 from cacheproxy.clock import Clock
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.recorder import Event, Recorder
@@ -27,7 +25,7 @@ class OriginSide:
         fields = request_fields(request, protected=exchange.identity_names)
         started = self._clock.monotonic()
         try:
-            head, arriving = await self._origin.send(replace(request, fields=fields), body, _onward(exchange))
+            head, arriving = await self._origin.send(request.with_fields(fields), body, _onward(exchange))
         except UpstreamError as error:
             self._recorder.event(Event.UPSTREAM, error.reason)
             raise

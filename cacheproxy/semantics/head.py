@@ -16,6 +16,17 @@ class RequestHead:
     scheme: str = "http"
     http_version: str = "1.1"
 
+    def with_fields(self, fields: Fields) -> "RequestHead":
+        """The same request with other fields."""
+        return RequestHead(
+            method=self.method,
+            target=self.target,
+            fields=fields,
+            authority=self.authority,
+            scheme=self.scheme,
+            http_version=self.http_version,
+        )
+
     @property
     def path(self) -> bytes:
         """The raw path, without the query."""

@@ -1,30 +1,46 @@
-"""From a connection's request to the engine's: who the client is, and what the origin is told of the way here."""
+"""From bytes to what the engine understands: the request, its client, and what the origin is told of the way here."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from cacheproxy.engine.engine import Client, Engine
-from cacheproxy.engine.reply import Reply
 from cacheproxy.semantics.head import RequestHead
-from cacheproxy.server.body import BodyStream
-from cacheproxy.server.edge import OnInterim
 from cacheproxy.server.forwarded import UNIX, client_address, forwarding_fields, is_trusted, without_forwarding
+from cacheproxy.server.head import Framing, parse_head
+
+MEMO_HEADS = 1024
+MEMO_HEAD_BYTES = 4096
+"""Longer heads are read each time, so that the memo stays small."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived:
+    """A request head as it is understood, its framing and its client."""
+
+    request: RequestHead
+    framing: Framing
+    client: Client
 
 
 class Adapter:
-    """Calls the engine for one listener."""
+    """Reads heads for one listener. A head that was read lately from the same peer is not read again."""
 
     def __init__(self, engine: Engine, port: int) -> None:
-        """Call ``engine`` for what comes in on ``port``."""
+        """Read for ``engine`` what comes in on ``port``."""
         self._engine = engine
         self._own_port = b":%d" % port
+        self._read_lately = lru_cache(maxsize=MEMO_HEADS)(self._read)
 
-    async def handle(self, request: RequestHead, body: BodyStream | None, peer: str, on_interim: OnInterim) -> Reply:
-        """The engine's answer to what ``peer`` (an address, empty for a unix socket) sent."""
-        understood, client = self.understand(request, peer)
-        return await self._engine.handle(understood, body, client, on_interim)
+    def read(self, raw: bytes, scheme: str, peer: str) -> Arrived:
+        """What ``raw`` (through its empty line) says, coming from ``peer``. ClientError where it is refused."""
+        return (self._read_lately if len(raw) <= MEMO_HEAD_BYTES else self._read)(raw, scheme, peer)
+
+    def forget(self) -> None:
+        """Read every head anew: the policy has changed."""
+        self._read_lately.cache_clear()
 
     def trusts(self, peer: str) -> bool:
-        """Whether ``peer`` is a proxy that is believed."""
+        """Whether ``peer`` (an address, empty for a unix socket) is a proxy that is believed."""
         return is_trusted(peer or UNIX, self._engine.active.policy.trusted_proxies)
 
     def understand(self, request: RequestHead, peer: str) -> tuple[RequestHead, Client]:
@@ -42,3 +58,8 @@ class Adapter:
         )
         address = client_address(peer, request.fields, trusted)
         return understood, Client(address=address, trusted=is_trusted(peer, trusted))
+
+    def _read(self, raw: bytes, scheme: str, peer: str) -> Arrived:
+        request, framing = parse_head(raw, scheme)
+        understood, client = self.understand(request, peer)
+        return Arrived(request=understood, framing=framing, client=client)

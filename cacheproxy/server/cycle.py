@@ -7,10 +7,10 @@ import structlog
 
 from cacheproxy.engine.reply import Reply, ReplyStream, problem
 from cacheproxy.errors import CacheproxyError
-from cacheproxy.semantics.head import RequestHead, ResponseHead
+from cacheproxy.semantics.head import ResponseHead
+from cacheproxy.server.adapter import Arrived
 from cacheproxy.server.body import BodyStream
 from cacheproxy.server.edge import Edge
-from cacheproxy.server.head import Framing
 from cacheproxy.server.outlet import Outlet
 from cacheproxy.server.wire import render_head, render_interim
 
@@ -20,33 +20,23 @@ log = structlog.get_logger()
 class Cycle:
     """Carries one request to the engine and its reply to the client."""
 
-    __slots__ = ("_edge", "_framing", "_outlet", "_peer", "_raw", "_request", "body", "keep_alive", "responding")
+    __slots__ = ("_arrived", "_edge", "_outlet", "_raw", "_request", "body", "keep_alive", "responding")
 
-    def __init__(
-        self,
-        edge: Edge,
-        outlet: Outlet,
-        peer: str,
-        raw: bytes,
-        request: RequestHead,
-        framing: Framing,
-        body: BodyStream | None,
-    ) -> None:
-        """``peer`` is the address of the other end, empty for a unix socket; ``raw`` the head that was ``request``."""
+    def __init__(self, edge: Edge, outlet: Outlet, raw: bytes, arrived: Arrived, body: BodyStream | None) -> None:
+        """``raw`` is the head that was understood as ``arrived``."""
         self._edge = edge
         self._outlet = outlet
-        self._peer = peer
         self._raw = raw
-        self._request = request
-        self._framing = framing
+        self._arrived = arrived
+        self._request = arrived.request
         self.body = body
-        self.keep_alive = framing.keep_alive
+        self.keep_alive = arrived.framing.keep_alive
         self.responding = False
 
     async def run(self) -> bool:
         """Answer; whether the connection may be used again."""
         try:
-            reply = await self._edge.handle(self._request, self.body, self._peer, self._interim)
+            reply = await self._edge.handle(self._request, self.body, self._arrived.client, self._interim)
         except Exception:
             log.exception("request failed", target=self._request.target.decode("latin-1"))
             reply = problem(500, "internal-error", "a fault of the proxy; its log has the details")
@@ -54,7 +44,7 @@ class Cycle:
 
     def continue_(self) -> None:
         """Tell a client that expects it to go on and send its body (RFC 9110 §10.1.1)."""
-        if self._framing.expects_continue and not self.responding:
+        if self._arrived.framing.expects_continue and not self.responding:
             self._outlet.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _interim(self, head: ResponseHead) -> None:
@@ -86,7 +76,7 @@ class Cycle:
     def _learn(self, reply: Reply, head: bytes) -> None:
         named = self._request.fields.get(b"x-request-id") == reply.fields.get(b"x-request-id")
         self._edge.lane.learn(
-            self._raw, reply, head, method=self._request.method, trusted=self._edge.trusts(self._peer), named=named
+            self._raw, reply, head, method=self._request.method, trusted=self._arrived.client.trusted, named=named
         )
 
     async def _stream(self, head: bytes, body: ReplyStream, *, chunked: bool) -> bool:

@@ -3,10 +3,13 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from cacheproxy.engine.engine import Client
 from cacheproxy.engine.reply import Reply
-from cacheproxy.semantics.head import RequestHead, ResponseHead
+from cacheproxy.semantics.head import RequestHead
+from cacheproxy.server.adapter import Arrived
 from cacheproxy.server.body import BodyStream
 from cacheproxy.server.express import ExpressLane
+from cacheproxy.upstream.contract import OnInterim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +30,10 @@ class EdgeLimits:
     max_connections: int = 16_384
 
 
-OnInterim = Callable[[ResponseHead], None]
-Handle = Callable[[RequestHead, BodyStream | None, str, OnInterim], Awaitable[Reply]]
-"""The engine: a request, its body if it has one, the peer's address, and where interim responses go."""
+Handle = Callable[[RequestHead, BodyStream | None, Client, OnInterim], Awaitable[Reply]]
+"""The engine: a request, its body if it has one, its client, and where interim responses go."""
+Read = Callable[[bytes, str, str], Arrived]
+"""A head's bytes, the connection's scheme, and its peer's address (empty for a unix socket). ClientError."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,6 +41,7 @@ class Edge:
     """Shared by all connections of one listener."""
 
     handle: Handle
+    read: Read
     lane: ExpressLane
     trusts: Callable[[str], bool]
     """Whether the peer of that address is a proxy that is believed."""

@@ -6,6 +6,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from cacheproxy.policy.route import Network
@@ -41,8 +42,13 @@ def is_trusted(peer: str, trusted: Sequence[Network]) -> bool:
     """Whether what ``peer`` (an address, or UNIX) says about others is believed."""
     if peer == UNIX:
         return True
+    return _in_any(peer, tuple(trusted))
+
+
+@lru_cache(maxsize=4096)
+def _in_any(peer: str, networks: tuple[Network, ...]) -> bool:
     address = _address(peer)
-    return address is not None and any(address in network for network in trusted)
+    return address is not None and any(address in network for network in networks)
 
 
 def without_forwarding(fields: Fields) -> Fields:
@@ -118,11 +124,13 @@ def _node(text: str) -> Address | None:
     return _address(text)
 
 
+@lru_cache(maxsize=4096)
 def _canonical(peer: str) -> str:
     address = _address(peer)
     return peer if address is None else str(address)
 
 
+@lru_cache(maxsize=4096)
 def _address(text: str) -> Address | None:
     """An IPv4 address in IPv6 clothes is the IPv4 address; one with a zone is none, as zones mean nothing elsewhere."""
     if "%" in text:
@@ -135,6 +143,7 @@ def _address(text: str) -> Address | None:
     return mapped or address
 
 
+@lru_cache(maxsize=1024)
 def _tells_of_hops(name: bytes) -> bool:
     folded = name.lower().replace(b"_", b"-")
     return folded in _OURS or folded.startswith(b"x-forwarded-")

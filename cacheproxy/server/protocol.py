@@ -12,11 +12,11 @@ from uvicorn.server import ServerState
 from cacheproxy.clock import Clock
 from cacheproxy.engine.reply import problem
 from cacheproxy.errors import ClientError
-from cacheproxy.semantics.head import RequestHead
+from cacheproxy.server.adapter import Arrived
 from cacheproxy.server.body import BodyStream, ChunkedDecoder, ClientGoneError, Decoder, LengthDecoder
 from cacheproxy.server.cycle import Cycle
 from cacheproxy.server.edge import Edge
-from cacheproxy.server.head import MAX_HEAD_BYTES, Framing, parse_head
+from cacheproxy.server.head import MAX_HEAD_BYTES
 from cacheproxy.server.outlet import Outlet
 from cacheproxy.server.wire import render_head
 
@@ -138,7 +138,9 @@ class EdgeProtocol(asyncio.Protocol):
     def _take_head(self) -> bool:
         """Start on the head at the buffer's front; False if it is not complete yet."""
         if self._buffer.startswith(b"\r\n"):
-            self._buffer = self._buffer[2:]
+            self._buffer = self._buffer[2:]  # RFC 9112 §2.2: some clients end their bodies with a line
+            if not self._buffer:
+                return False
         end = self._buffer.find(b"\r\n\r\n") + 4
         if end > MAX_HEAD_BYTES or (end == 3 and len(self._buffer) > MAX_HEAD_BYTES):
             raise ClientError(431, "head-too-large", f"the request head is over {MAX_HEAD_BYTES} bytes")
@@ -149,11 +151,11 @@ class EdgeProtocol(asyncio.Protocol):
         raw, self._buffer = self._buffer[:end], self._buffer[end:]
         if self._express(raw):
             return not self._outlet.full
-        request, framing = parse_head(raw, self._scheme)
-        if framing.upgrades:
+        arrived = self._edge.read(raw, self._scheme, self._peer)
+        if arrived.framing.upgrades:
             self._hand_over_websocket(raw)
             return False
-        self._start(raw, request, framing)
+        self._start(raw, arrived)
         return True
 
     def _express(self, raw: bytes) -> bool:
@@ -176,7 +178,8 @@ class EdgeProtocol(asyncio.Protocol):
             self._awaiting_head = True
             self._wait_until(self._edge.limits.head_s)
 
-    def _start(self, raw: bytes, request: RequestHead, framing: Framing) -> None:
+    def _start(self, raw: bytes, arrived: Arrived) -> None:
+        framing = arrived.framing
         self._awaiting_head = False
         body = None
         if framing.length != 0:
@@ -185,7 +188,7 @@ class EdgeProtocol(asyncio.Protocol):
             self._wait_until(self._edge.limits.body_s)
         else:
             self._deadline = 0.0
-        self._cycle = Cycle(self._edge, self._outlet, self._peer, raw, request, framing, body)
+        self._cycle = Cycle(self._edge, self._outlet, raw, arrived, body)
         self._task = self._loop.create_task(self._run(self._cycle))
         self._server_state.tasks.add(self._task)
         self._task.add_done_callback(self._server_state.tasks.discard)

@@ -1,7 +1,5 @@
 """What the upstream is told about who is asking: fields that no client can send. Pure."""
 
-from functools import lru_cache
-
 from cacheproxy.client.seal import SEAL_FIELD, seal
 from cacheproxy.policy.lookup import scalar_at
 from cacheproxy.policy.route import SessionRules
@@ -10,17 +8,33 @@ from cacheproxy.semantics.head import RequestHead
 from cacheproxy.sessions.contract import Session
 
 MAX_VALUE_BYTES = 4096
+_MAX_NAMES = 1024
 
 
-def strip(fields: Fields, rules: SessionRules | None) -> Fields:
-    """``fields`` of a client's request without any that could pass for an identity of ours, however spelled.
+class Stripper:
+    """Takes from clients' requests whatever could pass for an identity of ours, however spelled.
 
     ``_`` counts as ``-``: CGI, WSGI and many frameworks read both as one name.
     """
-    names, prefixes = _reserved(rules)
-    if not any(_claims(name, names, prefixes) for name, _ in fields.pairs):
+
+    def __init__(self) -> None:
+        """Know no rules yet."""
+        self._reserved = _Reserved(None)
+
+    def strip(self, fields: Fields, rules: SessionRules | None) -> Fields:
+        """``fields`` without any that ``rules`` reserve; the same object where there are none."""
+        if self._reserved.rules is not rules:
+            self._reserved = _Reserved(rules)
+        has = self._reserved.has
+        for name, _ in fields.pairs:
+            if has(name):
+                return Fields(pair for pair in fields.pairs if not has(pair[0]))
         return fields
-    return Fields(pair for pair in fields.pairs if not _claims(pair[0], names, prefixes))
+
+
+def strip(fields: Fields, rules: SessionRules | None) -> Fields:
+    """``fields`` as a ``Stripper`` leaves them, once."""
+    return Stripper().strip(fields, rules)
 
 
 def identity_fields(
@@ -39,17 +53,25 @@ def identity_fields(
     return (*identity, (SEAL_FIELD, sealed))
 
 
-@lru_cache(maxsize=8)
-def _reserved(rules: SessionRules | None) -> tuple[frozenset[bytes], tuple[bytes, ...]]:
-    if rules is None:
-        return frozenset({SEAL_FIELD}), ()
-    names = frozenset({SEAL_FIELD, *(_folded(name) for name, _ in rules.identity)})
-    return names, tuple(_folded(prefix) for prefix in rules.namespace)
+class _Reserved:
+    """The names that only we may send under one set of rules. Remembers what it found of a name; bounded."""
 
+    def __init__(self, rules: SessionRules | None) -> None:
+        identity = () if rules is None else rules.identity
+        self.rules = rules
+        self._names = frozenset({SEAL_FIELD, *(_folded(name) for name, _ in identity)})
+        self._prefixes = tuple(_folded(prefix) for prefix in (() if rules is None else rules.namespace))
+        self._found: dict[bytes, bool] = {}
 
-def _claims(name: bytes, names: frozenset[bytes], prefixes: tuple[bytes, ...]) -> bool:
-    folded = _folded(name)
-    return folded in names or folded.startswith(prefixes)
+    def has(self, name: bytes) -> bool:
+        found = self._found.get(name)
+        if found is None:
+            folded = _folded(name)
+            found = folded in self._names or folded.startswith(self._prefixes)
+            if len(self._found) >= _MAX_NAMES:
+                self._found.clear()
+            self._found[name] = found
+        return found
 
 
 def _folded(name: bytes) -> bytes:

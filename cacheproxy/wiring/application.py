@@ -170,7 +170,9 @@ async def assemble(
         state=state,
         metrics=metrics,
         health=health,
-        edge=Edge(handle=adapter.handle, lane=ExpressLane(state.l1, journal, clock), trusts=adapter.trusts),
+        edge=Edge(
+            handle=engine.handle, read=adapter.read, lane=ExpressLane(state.l1, journal, clock), trusts=adapter.trusts
+        ),
         adapter=adapter,
     )
 
