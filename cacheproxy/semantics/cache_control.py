@@ -15,6 +15,7 @@ OWN_FIELD = b"cacheproxy-cache-control"
 SURROGATE_TARGET = b"cacheproxy"
 """How Surrogate-Control (and our Surrogate-Capability) names this cache."""
 
+_TARGETED = frozenset({OWN_FIELD, b"cdn-cache-control", b"surrogate-control"})
 _MEMO_BYTES = 512
 _PIECES = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+")++', re.DOTALL)
 _CLOSED = re.compile(rb'(?:[^"]|"(?:[^"\\]|\\.)*+")*+', re.DOTALL)
@@ -69,12 +70,8 @@ class CacheControl:
 
         It replaces Cache-Control and Expires altogether, no-store and private included (RFC 9213 §2.2).
         """
-        own = cdn = surrogate = False
-        for name, _ in fields.pairs:
-            own = own or name == OWN_FIELD
-            cdn = cdn or name == b"cdn-cache-control"
-            surrogate = surrogate or name == b"surrogate-control"
-        if not (own or cdn or surrogate):
+        named = [name for name, _ in fields.pairs if name in _TARGETED]
+        if not named:
             return None
         for name in (OWN_FIELD, b"cdn-cache-control"):
             control = _targeted(fields.combined(name) or b"")

@@ -96,7 +96,9 @@ def assess(
     control = CacheControl.effective(response.fields)
     for reason in _refusals(request, response, control, rules):
         return Pass(reason)
-    names = vary_names(response.fields) or ()
+    names = vary_names(response.fields)
+    if names is None:
+        return Pass(PassReason.VARY_STAR)
     age_s = initial_age(response.fields, requested_at=requested_at, received_at=received_at)
     lifetime = _lifetime(response, control, rules, age_s=age_s, received_at=received_at)
     if lifetime is None:
@@ -124,9 +126,10 @@ def assess(
 def stored_fields(fields: Fields, control: CacheControl | None = None) -> Fields:
     """What of a response's fields may be kept: not those of a connection or a client, nor those ``control`` names."""
     control = CacheControl.effective(fields) if control is None else control
-    dropped = NEVER_STORED_FIELDS | connection_fields(fields) | control.no_cache_fields | control.private_fields
+    named = connection_fields(fields) | control.no_cache_fields | control.private_fields
+    dropped = NEVER_STORED_FIELDS | named if named else NEVER_STORED_FIELDS
     return Fields(
-        pair for pair in fields.pairs if pair[0] not in dropped and not pair[0].startswith(NEVER_STORED_PREFIXES)
+        [pair for pair in fields.pairs if pair[0] not in dropped and not pair[0].startswith(NEVER_STORED_PREFIXES)]
     )
 
 
@@ -160,8 +163,6 @@ def _content_refusals(response: ResponseHead, rules: CacheRules) -> Iterator[Pas
     """The reasons not to store that lie in what the response carries."""
     if sets_own_cookie(response.fields, rules.shared_cookies):
         yield PassReason.SET_COOKIE
-    if vary_names(response.fields) is None:
-        yield PassReason.VARY_STAR
     if response.status == 206 and parse_content_range(response.fields) is None:
         yield PassReason.PARTIAL
     if _longer_than(rules.max_body_bytes, response.fields):

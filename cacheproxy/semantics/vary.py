@@ -28,9 +28,12 @@ class VariantRef:
 def vary_names(fields: Fields) -> tuple[bytes, ...] | None:
     """The field names a response's Vary nominates, lower-case and sorted; None for ``*``: it matches nothing."""
     value = fields.combined(b"vary")
-    if value is None:
-        return ()
-    names = {name.strip(b" \t").lower() for name in value.split(b",")} - {b""}
+    return () if value is None else _names(value)
+
+
+@lru_cache(maxsize=256)
+def _names(vary: bytes) -> tuple[bytes, ...] | None:
+    names = {name.strip(b" \t").lower() for name in vary.split(b",")} - {b""}
     return None if b"*" in names else tuple(sorted(names))
 
 
