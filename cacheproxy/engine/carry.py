@@ -37,6 +37,15 @@ class _Arrived:
     stamp: Stamp | None
 
 
+_LIES_IN_THE_RESPONSE = frozenset(PassReason) - {
+    PassReason.METHOD,
+    PassReason.AUTHORIZATION,
+    PassReason.REQUEST_NO_STORE,
+    PassReason.PARTIAL,
+}
+"""Reasons that will hold for the next request, too. The others lie in the one that was made."""
+
+
 class Carrier:
     """Fetches for one fill and stores what it may."""
 
@@ -107,8 +116,9 @@ class Carrier:
     async def _pass(self, job: FillJob, arrived: _Arrived, reason: PassReason | None) -> GaveUp:
         """Give the response to the leader alone, and remember that this key is not for sharing."""
         if reason is not None:
-            self._hit_for_miss.remember(job.key)
             self._recorder.event(Event.NOT_STORED, reason)
+            if job.shared and reason in _LIES_IN_THE_RESPONSE:
+                self._hit_for_miss.remember(job.key)
         await job.leader.tell(Passed(arrived.head, arrived.body, reason))
         return GaveUp()
 
@@ -145,8 +155,11 @@ class Carrier:
             await self._write(whole or part)
             return GaveUp()
         if whole is None or whole.status == 206:
-            # The rest of a part did not fit what is stored: the client asked for all of it, so ask again.
-            return await self.carry(replace(job, plan=Fetch(reason=job.plan.reason)), arrived.stamp)
+            if isinstance(job.plan, Fetch) and job.plan.missing is not None:
+                # The rest of a part did not fit what is stored: the client asked for all of it, so ask again.
+                return await self.carry(replace(job, plan=Fetch(reason=job.plan.reason)), arrived.stamp)
+            await job.leader.tell(Passed(arrived.head, BytesBody(part.body), PassReason.PARTIAL))
+            return GaveUp()
         filled = Filled(whole, 206, stored=True)
         await job.leader.tell(filled)
         await self._write(whole)

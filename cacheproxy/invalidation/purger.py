@@ -10,7 +10,7 @@ from cacheproxy.invalidation.contract import Applied, Purge, Receipt
 from cacheproxy.invalidation.mirrors import Mirrors
 from cacheproxy.invalidation.outbox import Outbox
 from cacheproxy.invalidation.receipts import Receipts
-from cacheproxy.invalidation.tag_clock import TagClock
+from cacheproxy.invalidation.tag_clock import TagClock, background
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.semantics.tag_clock import Stamp
 
@@ -45,7 +45,7 @@ class RedisPurger:
             recorded = await self._record(purge)
             return Receipt(event_id=recorded.event_id, at_us=recorded.at_us)
         with self._receipts.waiter() as waiter:
-            recorded = await self._record(purge, waiter.token)
+            recorded = await self._record(purge, waiter.token, background())
             outcome = await self._receipts.collect(waiter, recorded.replicas, wait_s)
         return Receipt(
             event_id=recorded.event_id,
@@ -70,8 +70,8 @@ class RedisPurger:
             await asyncio.wait([self._flushing])
             log.error("purges_lost")
 
-    async def _record(self, purge: Purge, waiter: str = "") -> Recorded:
-        recorded = await self._clock.purge(purge, waiter=waiter)
+    async def _record(self, purge: Purge, waiter: str = "", budget: Budget | None = None) -> Recorded:
+        recorded = await self._clock.purge(purge, waiter=waiter, budget=budget)
         applied = Applied(epoch=recorded.epoch, at_us=recorded.at_us, tags=purge.tags, mode=purge.mode)
         self._mirrors.apply(applied)
         return recorded
@@ -93,6 +93,6 @@ class RedisPurger:
 
     async def _try(self, purge: Purge) -> None:
         try:
-            await self._record(purge)
+            await self._record(purge, budget=background())
         except StateError:
             self._outbox.put(purge)

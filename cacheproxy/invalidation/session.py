@@ -29,7 +29,7 @@ from cacheproxy.invalidation.mirrors import Mirrors
 from cacheproxy.invalidation.observer import BusObserver, Drops, Unobserved
 from cacheproxy.invalidation.receipts import HEARTBEAT_S, Receipts
 from cacheproxy.invalidation.replay import History
-from cacheproxy.invalidation.tag_clock import Beat, Mapped, Sign, Span, TagClock
+from cacheproxy.invalidation.tag_clock import Beat, Mapped, Sign, Span, TagClock, background
 from cacheproxy.policy.route import EventRules
 from cacheproxy.redis_link.contract import Message, Subscriber
 
@@ -245,4 +245,4 @@ class Session:
         return beat
 
     async def _purge_everything(self, mode: PurgeMode) -> None:
-        await self._parts.clock.purge(Purge(tags=("*",), mode=mode))
+        await self._parts.clock.purge(Purge(tags=("*",), mode=mode), budget=background())

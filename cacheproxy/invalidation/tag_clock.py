@@ -104,7 +104,7 @@ class TagClock:
         epoch, now = await self._run(_BEGIN, (), (), budget)
         return Stamp(epoch.decode(), int(now))
 
-    async def purge(self, purge: Purge, *, waiter: str = "") -> Recorded:
+    async def purge(self, purge: Purge, *, waiter: str = "", budget: Budget | None = None) -> Recorded:
         """Record ``purge`` and tell the replicas; those who heard it acknowledge to ``waiter`` if there is one."""
         args = purge_args(
             self.layout,
@@ -115,7 +115,7 @@ class TagClock:
             time_us=self.time_us,
         )
         keys = (self.layout.clock, self.layout.stream, self.layout.replicas)
-        return Recorded.of(await self._link.run(_PURGE, keys, args))
+        return Recorded.of(await self._link.run(_PURGE, keys, args, budget))
 
     async def hear(self, marker: str, position: int, purges: Sequence[Purge]) -> bool:
         """Record what plain messages up to ``position`` after ``marker`` purge; False if another replica did so."""
@@ -123,14 +123,14 @@ class TagClock:
         soft = _tags(purges, PurgeMode.SOFT, without=hard)
         args: tuple[Arg, ...] = (self.layout.bus, STREAM_LENGTH, self._lifetime_us, position, len(hard), *hard, *soft)
         keys = (self.layout.replicas, self.layout.heard(marker))
-        return bool(await self._run(_HEAR, keys, args, _background()))
+        return bool(await self._run(_HEAR, keys, args, background()))
 
     async def mark(self, epoch: str, marked: Sequence[Marked]) -> None:
         """Note what events that were published in ``epoch`` purge."""
         args: list[Arg] = [epoch, ""]
         for each in marked:
             args += [each.at_us, each.purge.mode, len(each.purge.tags), *each.purge.tags]
-        await self._link.run(_MARK, (self.layout.clock, self.layout.stream), args, _background())
+        await self._link.run(_MARK, (self.layout.clock, self.layout.stream), args, background())
 
     async def beat(self, sign: Sign) -> Beat:
         """Show a replica's ``sign`` of life to the others, and get what the clock says."""
@@ -139,7 +139,7 @@ class TagClock:
         patience: tuple[Arg, Arg] = (sign.patience_us, "1" if sign.mend else "")
         who: tuple[Arg, ...] = (self.layout.bus, sign.replica, sign.number, FORGET_US, sign.digest)
         args = (*who, *span, *patience, *mapped)
-        reply = await self._run(_BEAT, (self.layout.replicas,), args, _background())
+        reply = await self._run(_BEAT, (self.layout.replicas,), args, background())
         epoch, now, base, last, mapped_us, broken = reply
         return Beat(
             epoch=epoch.decode(),
@@ -154,21 +154,21 @@ class TagClock:
         """At most a page of the records made after ``after_us``, up to ``upto_us``, the oldest first."""
         span = (f"({after_us}-0", f"{upto_us}-0")
         command = ("XRANGE", self.layout.stream, *span, "COUNT", _PAGE)
-        entries = await self._link.call(*command, budget=_background())
+        entries = await self._link.call(*command, budget=background())
         return [fields[1] for _, fields in entries]
 
     async def acknowledge(self, waiter: str, replica: str) -> None:
         """Tell ``waiter`` that ``replica`` has applied its purge."""
         said = json.dumps({"kind": "ack", "waiter": waiter, "replica": replica})
-        await self._link.call("PUBLISH", self.layout.bus, said, budget=_background())
+        await self._link.call("PUBLISH", self.layout.bus, said, budget=background())
 
     async def _run(self, which: Script, keys: Sequence[str], args: Sequence[Arg], budget: Budget | None = None) -> Any:
         slot = (self.layout.clock, self.layout.stream, *keys)
         return await self._link.run(which, slot, (*clock_args(self.time_us), *args), budget)
 
 
-def _background() -> Budget:
-    """No request waits for this, so it may take longer than one would."""
+def background() -> Budget:
+    """The budget of what no request waits for."""
     return Budget(asyncio.get_running_loop().time() + _BACKGROUND_S)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from cacheproxy.policy.route import Algorithm, LimitRule
+from cacheproxy.policy.route import Algorithm, LimitRule, Precision
 
 _EXACT = 1 << 52
 """Integers to twice this are exact in a double (IEEE 754), the only number Lua has."""
@@ -48,8 +48,18 @@ class Verdict(NamedTuple):
 
 
 def quota_of(rule: LimitRule) -> Quota:
-    """The integers of ``rule``; where its burst is 0, ``limit`` may come at once."""
-    return _quota(rule.algorithm, rule.limit, rule.period_s, rule.burst)
+    """The integers of ``rule``; where its burst is 0, ``limit`` may come at once.
+
+    Permits of a LEASED rule are counted up to ``lease_s`` before they are used. So that no promise is broken by that,
+    a bucket holds as much less as comes back in that time, and a log looks back as much longer.
+    """
+    lease_us = 0 if rule.precision is Precision.EXACT else int(lease_s(rule) * 1e6)
+    return _quota(rule.algorithm, rule.limit, rule.period_s, rule.burst, lease_us)
+
+
+def lease_s(rule: LimitRule) -> float:
+    """How long a permit taken in advance may be used: a tenth of a second, or less under short periods."""
+    return min(0.1, rule.period_s / 20)
 
 
 def share_of(quota: Quota, replicas: int) -> Quota:
@@ -59,14 +69,15 @@ def share_of(quota: Quota, replicas: int) -> Quota:
 
 
 @lru_cache(maxsize=1024)
-def _quota(algorithm: Algorithm, limit: int, period_s: float, burst: int) -> Quota:
+def _quota(algorithm: Algorithm, limit: int, period_s: float, burst: int, lease_us: int) -> Quota:
     period_us = max(1, round(period_s * 1e6))
     if algorithm in _BUCKETS:
-        return Quota(algorithm, burst or limit, -(-period_us // limit))
+        interval_us = -(-period_us // limit)
+        return Quota(algorithm, max(1, (burst or limit) - -(-lease_us // interval_us)), interval_us)
     if algorithm is Algorithm.SLIDING_WINDOW:
         tick_us = -(-limit * period_us // _EXACT)
         return Quota(algorithm, limit, -(-period_us // tick_us), tick_us)
-    return Quota(algorithm, limit, period_us)
+    return Quota(algorithm, limit, period_us + (lease_us if algorithm is Algorithm.SLIDING_LOG else 0))
 
 
 def decide(quota: Quota, state: State, now_us: int, cost: int = 1) -> Verdict:

@@ -9,7 +9,6 @@ import json
 from collections.abc import Sequence
 from math import ceil
 
-from cacheproxy.limits.arithmetic import quota_of
 from cacheproxy.limits.contract import Limited, LimitState
 from cacheproxy.policy.route import LimitHeaders, LimitMode
 from cacheproxy.semantics.fields import Fields, Pair
@@ -78,7 +77,7 @@ def _legacy(states: Sequence[LimitState]) -> tuple[Pair, ...]:
     """These fields have room for one limit: the one that is nearest to refusing."""
     nearest = min(states, key=lambda state: (state.remaining, -state.reset_s))
     return (
-        (b"x-ratelimit-limit", b"%d" % quota_of(nearest.rule).capacity),
+        (b"x-ratelimit-limit", b"%d" % (nearest.rule.burst or nearest.rule.limit)),
         (b"x-ratelimit-remaining", b"%d" % nearest.remaining),
         (b"x-ratelimit-reset", b"%d" % ceil(nearest.reset_s)),
     )

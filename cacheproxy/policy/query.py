@@ -53,7 +53,7 @@ def split_query(target: bytes, names: Iterable[str], rules: QueryRules) -> Split
         times[parameter.name] = times.get(parameter.name, 0) + 1
     once = {p.name: p for p in given if times[p.name] == 1}
     values = {name: once[name].value for name in names if name in once}
-    left = [p.raw for p in given if not (p.name in values and _is_canonical(p)) and _counts(p.name, rules)]
+    left = [p.raw for p in given if not (p.name in values and _is_canonical(p)) and _counts(p, rules)]
     return SplitQuery(values, b"&".join(left) if left else None)
 
 
@@ -65,10 +65,13 @@ def _is_canonical(parameter: Parameter) -> bool:
     return parameter.raw == f"{quote(parameter.name, safe='')}={quote(parameter.value, safe='')}".encode()
 
 
-def _counts(name: str, rules: QueryRules) -> bool:
-    if rules.allow is not None and not _any_of(rules.allow).fullmatch(name):
+def _counts(parameter: Parameter, rules: QueryRules) -> bool:
+    """Whether ``parameter`` tells responses apart. One with a ``;`` does: some origins read several in it."""
+    if b";" in parameter.raw:
+        return True
+    if rules.allow is not None and not _any_of(rules.allow).fullmatch(parameter.name):
         return False
-    return not (rules.ignore and _any_of(rules.ignore).fullmatch(name))
+    return not (rules.ignore and _any_of(rules.ignore).fullmatch(parameter.name))
 
 
 @lru_cache(maxsize=256)

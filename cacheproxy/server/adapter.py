@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from cacheproxy.engine.engine import Client, Engine
 from cacheproxy.semantics.head import RequestHead
-from cacheproxy.server.forwarded import UNIX, client_address, forwarding_fields, is_trusted, without_forwarding
+from cacheproxy.server.forwarded import UNIX, believable, client_address, forwarding_fields, is_trusted
 from cacheproxy.server.head import Framing, parse_head
 
 MEMO_HEADS = 1024
@@ -51,7 +51,7 @@ class Adapter:
         by_name = dict(told)
         understood = replace(
             request,
-            fields=without_forwarding(request.fields).plus(*told),
+            fields=believable(request).plus(*told),
             # Replicas on ports of their own share their keys; any other port is a client's word, and told apart.
             authority=by_name.get(b"x-forwarded-host", request.authority).removesuffix(self._own_port),
             scheme=by_name.get(b"x-forwarded-proto", request.scheme.encode()).decode("latin-1"),

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from cacheproxy.policy.route import Network
 from cacheproxy.semantics.fields import Fields, Pair
+from cacheproxy.semantics.forwarding import connection_fields
 from cacheproxy.semantics.head import RequestHead
 
 UNIX = "unix"
@@ -18,7 +19,13 @@ UNIX = "unix"
 
 MAX_HOPS = 32
 
-_OURS = frozenset({b"forwarded", b"x-real-ip"})
+_TELL_OF_HOPS = frozenset({b"forwarded", b"x-real-ip", b"front-end-https"})
+_REROUTE = frozenset({b"x-original-url", b"x-rewrite-url", b"x-original-host", b"x-host", b"proxy"})
+"""Read by some origins in place of the target or the host; ``proxy`` becomes HTTP_PROXY in CGI (CVE-2016-5385)."""
+_OVERRIDE_METHOD = frozenset({b"x-http-method", b"x-http-method-override", b"x-method-override"})
+_READING = frozenset({"GET", "HEAD"})
+_NOT_RESPELLED = frozenset({b"content-length", b"transfer-encoding"})
+"""Fields whose spelling with ``_`` some origins take for the real ones."""
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PAIR = rf'({_WORD})=(?:({_WORD})|"((?:[^"\\]|\\.)*)")'
 _ELEMENT = re.compile(rf"\s*(?:{_PAIR}(?:;{_PAIR})*)?\s*(?:,|\Z)")
@@ -51,9 +58,20 @@ def _in_any(peer: str, networks: tuple[Network, ...]) -> bool:
     return address is not None and any(address in network for network in networks)
 
 
-def without_forwarding(fields: Fields) -> Fields:
-    """``fields`` without any that tell of earlier hops, ``-`` and ``_`` alike: ``forwarding_fields`` says it anew."""
-    return Fields(pair for pair in fields.pairs if not _tells_of_hops(pair[0]))
+def believable(request: RequestHead) -> Fields:
+    """The fields of ``request`` without those that no client is believed in, ``-`` and ``_`` alike.
+
+    They tell of earlier hops (``forwarding_fields`` says that anew), or would make the origin answer for another path,
+    host or method than the one that was routed and is in the key, or spell framing so that this proxy does not see it.
+    What Connection nominates goes too, before anything is decided by it (RFC 9110 §7.6.1).
+    """
+    dropped = connection_fields(request.fields)
+    reads = request.method in _READING
+    return Fields(
+        pair
+        for pair in request.fields.pairs
+        if pair[0] not in dropped and not _misleads(pair[0]) and not (reads and _overrides_method(pair[0]))
+    )
 
 
 def forwarding_fields(request: RequestHead, peer: str, trusted: Sequence[Network]) -> tuple[Pair, ...]:
@@ -144,9 +162,16 @@ def _address(text: str) -> Address | None:
 
 
 @lru_cache(maxsize=1024)
-def _tells_of_hops(name: bytes) -> bool:
-    folded = name.lower().replace(b"_", b"-")
-    return folded in _OURS or folded.startswith(b"x-forwarded-")
+def _misleads(name: bytes) -> bool:
+    folded = name.replace(b"_", b"-")
+    if folded in _TELL_OF_HOPS or folded in _REROUTE or folded.startswith(b"x-forwarded-"):
+        return True
+    return folded != name and folded in _NOT_RESPELLED
+
+
+@lru_cache(maxsize=1024)
+def _overrides_method(name: bytes) -> bool:
+    return name.replace(b"_", b"-") in _OVERRIDE_METHOD
 
 
 def _last(fields: Fields, name: bytes) -> bytes:

@@ -69,6 +69,8 @@ def parse_head(raw: bytes, scheme: str = "http") -> tuple[RequestHead, Framing]:
     if len(fields) > MAX_FIELDS:
         raise ClientError(431, "too-many-fields", f"more than {MAX_FIELDS} header fields")
     target, authority = _target_and_authority(method, grammar["target"], fields, version)
+    if not grammar["target"].startswith((b"/", b"*")):
+        fields = fields.replaced(b"host", authority)  # RFC 9112 §3.2.2: the origin must see the host that is in the key
     request = RequestHead(
         method=method, target=target, fields=fields, authority=authority, scheme=scheme, http_version=version
     )
