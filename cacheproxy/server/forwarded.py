@@ -163,15 +163,15 @@ def _address(text: str) -> Address | None:
 
 @lru_cache(maxsize=1024)
 def _misleads(name: bytes) -> bool:
-    folded = name.replace(b"_", b"-")
+    folded = name.lower().replace(b"_", b"-")
     if folded in _TELL_OF_HOPS or folded in _REROUTE or folded.startswith(b"x-forwarded-"):
         return True
-    return folded != name and folded in _NOT_RESPELLED
+    return b"_" in name and folded in _NOT_RESPELLED
 
 
 @lru_cache(maxsize=1024)
 def _overrides_method(name: bytes) -> bool:
-    return name.replace(b"_", b"-") in _OVERRIDE_METHOD
+    return name.lower().replace(b"_", b"-") in _OVERRIDE_METHOD
 
 
 def _last(fields: Fields, name: bytes) -> bytes:
