@@ -187,11 +187,11 @@ async def test_a_purger_that_retries_does_not_lose_what_fails_again(replica, fre
     refused = iter([StateError("timeout"), StateError("timeout")])
     record = one.clock.purge
 
-    async def purge(asked, *, waiter=""):
+    async def purge(asked, **how):
         error = next(refused, None)
         if error is not None:
             raise error
-        return await record(asked, waiter=waiter)
+        return await record(asked, **how)
 
     one.clock.purge = purge
     assert await one.purger.purge_soon(hard("a")) is None
