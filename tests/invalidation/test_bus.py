@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from cacheproxy.client import Publisher
 from cacheproxy.client.wire import Layout
+from cacheproxy.errors import StateError
 from cacheproxy.fills.contract import Waited
 from cacheproxy.fills.lease import RedisLeases
 from cacheproxy.invalidation.contract import OnGap, PurgeMode
@@ -396,3 +397,63 @@ async def test_wake_ups_of_leases_travel_on_the_bus(valkey, replica):
     waiting = asyncio.create_task(ours.wait(taken, 30))
     await theirs.release(held, Waited.GAVE_UP)
     assert await waiting is Waited.GAVE_UP
+
+
+# -- a server that does not take what is to be recorded
+
+
+async def test_an_event_that_cannot_be_recorded_is_kept_and_memory_rests(fresh_valkey, replica):
+    """A server that passes messages on but takes no writes: the purge waits for it, and nothing old is served."""
+    one = replica(fresh_valkey.url, heartbeat_s=0.5)
+    await one.ready()
+    with fresh_valkey.client() as client:
+        client.config_set("min-replicas-to-write", 1)
+        client.publish("cacheproxy:events", EVENT)
+        await one.ledger.until_true(lambda: not one.ledger.trusted)
+        assert not one.purger.settled
+        client.config_set("min-replicas-to-write", 0)
+    await one.ledger.until_true(lambda: one.purger.settled)
+    assert "article:42" in one.ledger.tags
+    await one.ready()
+
+
+async def test_a_recorded_event_that_cannot_be_marked_is_read_again(valkey, replica, hard):
+    """The connection is made anew, and the event is mapped from the stream."""
+    one = replica(valkey)
+    await one.ready()
+    refused = iter([StateError("timeout")])
+    mark = one.clock.mark
+
+    async def mark_later(epoch, marked):
+        error = next(refused, None)
+        if error is not None:
+            raise error
+        await mark(epoch, marked)
+
+    one.clock.mark = mark_later
+    async with Redis.from_url(valkey) as redis:
+        await Publisher(redis, "test").publish(json.loads(EVENT))
+        published = await redis.hget(LAYOUT.clock, "last")
+        await one.ledger.until_true(lambda: one.observed.up == [True, False, True])
+        assert await redis.hget(LAYOUT.clock, "t:article:42") == published + b" 0"
+
+
+async def test_hard_and_soft_plain_purges_of_one_moment_are_merged(valkey, replica):
+    """Each mode is one purge, and what is purged hard is not purged softly too."""
+    one = replica(valkey)
+    await one.ready()
+    purges = [{"tags": ["a"], "mode": "soft"}, {"tags": ["a", "b"]}, {"tags": ["c"], "mode": "soft"}]
+    await one.roles.cache.batch([("PUBLISH", "cacheproxy:events", json.dumps({"purge": each})) for each in purges])
+    await one.ledger.until_true(lambda: set(one.ledger.tags) == {"a", "b", "c"})
+    assert len(one.ledger.applied) <= 3
+
+
+async def test_a_bus_that_is_closed_answers_nothing_from_memory(valkey, replica):
+    """After closing nobody says any more what was purged."""
+    one = replica(valkey)
+    await one.ready()
+    assert one.bus.connected
+    await one.bus.aclose()
+    assert not one.bus.connected
+    assert not one.ledger.trusted
+    await one.bus.aclose()
