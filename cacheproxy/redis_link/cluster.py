@@ -14,7 +14,8 @@ from cacheproxy.redis_link.contract import Arg, Budget, Command, Script
 from cacheproxy.redis_link.dial import ask, dial
 from cacheproxy.redis_link.endpoint import Address, Endpoint
 from cacheproxy.redis_link.errors import Lost
-from cacheproxy.redis_link.link import OnChange, RedisLink, Tuning
+from cacheproxy.redis_link.link import RedisLink, Tuning
+from cacheproxy.redis_link.outage import OnChange
 from cacheproxy.redis_link.slots import Redirect, SlotMap, slot_of
 from cacheproxy.redis_link.wire import Wire
 
@@ -113,8 +114,6 @@ class ClusterLink:
             await asyncio.wait([self._reading])
         await asyncio.gather(*self._retired, *(link.aclose() for link in self._links.values()))
 
-    # -- asking
-
     def _within(self, budget: Budget | None) -> Budget:
         return budget or Budget(asyncio.get_running_loop().time() + self._tuning.limit_s)
 
@@ -154,8 +153,6 @@ class ClusterLink:
                 on_change=self._node_changed,
             )
         return self._links[address]
-
-    # -- the map of slots
 
     def _nodes(self) -> list[Address]:
         return list(dict.fromkeys([*self._map.masters, *self._endpoint.addresses]))

@@ -6,11 +6,10 @@ enough leaves; the reply, should it come, is dropped.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from hiredis import ReplyError
 
 from cacheproxy.errors import StateError
@@ -18,12 +17,8 @@ from cacheproxy.redis_link.breaker import Breaker
 from cacheproxy.redis_link.contract import Arg, Budget, Command, Script
 from cacheproxy.redis_link.dial import Dial, ask
 from cacheproxy.redis_link.errors import UNUSABLE, Lost, state_error
+from cacheproxy.redis_link.outage import OnChange, Outage
 from cacheproxy.redis_link.wire import Due, Wire, pack
-
-log = structlog.get_logger(__name__)
-
-OnChange = Callable[[bool, str], None]
-"""Called with whether the link is up, and the reason if it is not."""
 
 CROWDED = 256
 """Replies due on the least busy connection above which another is opened, so that a large value delays fewer."""
@@ -69,22 +64,19 @@ class RedisLink:
         self.dial = dial
         self._limit_s = tuning.limit_s
         self._connections = tuning.connections
-        self._breaker = breaker or Breaker()
-        self._on_change = on_change
+        self._outage = Outage(role, self._shows_life, breaker or Breaker(), on_change)
         self._wires: list[Wire] = []
         self._outbox: list[tuple[bytes, Due]] = []
         self._sending = False
         self._dialling: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = float("inf")
-        self._probe_timer: asyncio.TimerHandle | None = None
-        self._probing: asyncio.Task[None] | None = None
         self._closed = False
 
     @property
     def up(self) -> bool:
         """Whether the breaker is closed: the last calls were answered."""
-        return self._breaker.closed
+        return self._outage.over
 
     async def call(self, *command: Arg, budget: Budget | None = None) -> Any:
         """The reply to one command."""
@@ -123,22 +115,19 @@ class RedisLink:
     async def aclose(self) -> None:
         """Close every connection; whoever waits gets a StateError."""
         self._closed = True
-        for timer in (self._timer, self._probe_timer):
-            if timer is not None:
-                timer.cancel()
+        await self._outage.aclose()
+        if self._timer is not None:
+            self._timer.cancel()
         closed = StateError(Lost.LOST, "link closed")
         self._fail_unsent(closed)
         for wire in list(self._wires):
             wire.drop(closed)
-        for task in (self._dialling, self._probing):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
-
-    # -- asking
+        if self._dialling is not None:
+            self._dialling.cancel()
+            await asyncio.wait([self._dialling])
 
     async def _ask(self, payload: bytes, count: int | None, budget: Budget | None) -> Any:
-        if not self._breaker.closed or self._closed:
+        if not self._outage.over or self._closed:
             raise StateError(Lost.OPEN, f"{self.role} is down")
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -151,7 +140,7 @@ class RedisLink:
         if deadline < self._wakes_at:
             self._wake_at(deadline)
         reply = await due.future
-        self._breaker.answered()
+        self._outage.answered()
         return reply
 
     def _send(self) -> None:
@@ -171,8 +160,6 @@ class RedisLink:
             self._open_another()
         return wire
 
-    # -- connecting
-
     def _open_another(self) -> None:
         if self._dialling is None and not self._closed:
             self._dialling = asyncio.get_running_loop().create_task(self._connect())
@@ -183,7 +170,7 @@ class RedisLink:
         except StateError as error:
             if not self._wires:
                 self._fail_unsent(error)
-                self._lose(error)
+                self._outage.certain(error)
         finally:
             self._dialling = None
         if self._outbox:
@@ -197,14 +184,12 @@ class RedisLink:
         self._wires.remove(wire)
         error = wire.lost_by
         if error is not None and error.reason == Lost.LOST and wire.due and not self._closed:
-            self._count_failure(error)
+            self._outage.failed(error)
 
     def _fail_unsent(self, error: StateError) -> None:
         for _, due in self._outbox:
             due.fail(error)
         self._outbox.clear()
-
-    # -- time
 
     def _wake_at(self, when: float) -> None:
         if self._timer is not None:
@@ -226,7 +211,7 @@ class RedisLink:
             if wire.silent_s(now) >= self._limit_s:
                 wire.drop(error)
         if expired:
-            self._count_failure(error)
+            self._outage.failed(error)
         self._timer, self._wakes_at = None, float("inf")
         following = min((due.deadline for due in self._waiting() if not due.future.done()), default=None)
         if following is not None:
@@ -238,49 +223,13 @@ class RedisLink:
         for wire in self._wires:
             yield from wire.due
 
-    # -- being down
-
     def _error(self, reply: ReplyError) -> StateError:
         error = state_error(reply)
         if error.reason in UNUSABLE.values():
             for wire in list(self._wires):
                 wire.drop(error)
-            self._lose(error)
+            self._outage.certain(error)
         return error
-
-    def _count_failure(self, error: StateError) -> None:
-        if self._breaker.failed(asyncio.get_running_loop().time()):
-            self._announce(error)
-
-    def _lose(self, error: StateError) -> None:
-        if self._breaker.trip(asyncio.get_running_loop().time()):
-            self._announce(error)
-
-    def _announce(self, error: StateError) -> None:
-        log.warning("redis_lost", role=self.role, reason=error.reason, detail=error.detail)
-        self._schedule_probe()
-        if self._on_change is not None:
-            self._on_change(False, error.reason)  # noqa: FBT003 - a callback's arguments have no names
-
-    def _schedule_probe(self) -> None:
-        if not self._closed:
-            loop = asyncio.get_running_loop()
-            self._probe_timer = loop.call_at(self._breaker.probe_at, self._start_probe)
-
-    def _start_probe(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._breaker.begin_probe(loop.time()):
-            self._probing = loop.create_task(self._probe())
-
-    async def _probe(self) -> None:
-        answered = await self._shows_life()
-        self._breaker.probed(asyncio.get_running_loop().time(), answered=answered)
-        if not answered:
-            self._schedule_probe()
-            return
-        log.info("redis_back", role=self.role)
-        if self._on_change is not None:
-            self._on_change(True, "")  # noqa: FBT003 - a callback's arguments have no names
 
     async def _shows_life(self) -> bool:
         try:

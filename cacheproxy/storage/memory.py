@@ -51,8 +51,6 @@ class MemoryStore:
         """Memory used by entries and their index."""
         return self._slot_bytes + getsizeof(self._kept)
 
-    # -- asking
-
     def find(self, key: str, request: Fields) -> Slot | None:
         """The slot of the most fitting entry, or None. For the express lane: nothing is unfolded."""
         if not self.trusted:
@@ -103,8 +101,6 @@ class MemoryStore:
         entries = [slot.entry for slot in self._slots(key) if self._alive(slot)]
         return sorted(entries, key=lambda entry: -entry.received_at)
 
-    # -- keeping
-
     async def write(self, entry: Entry, budget: Budget | None = None) -> None:  # noqa: ARG002 - the Store contract's
         """Keep ``entry`` if it may be kept."""
         self.keep(entry)
@@ -142,8 +138,6 @@ class MemoryStore:
             self._drop(slot)
         return len(slots)
 
-    # -- as a Mirror of the tag clock
-
     def apply(self, purge: Purged) -> None:
         """Forget, or mark stale, what ``purge`` names. Idempotent; order does not matter."""
         self._mirror.apply(purge)
@@ -164,8 +158,6 @@ class MemoryStore:
         self._kept = {}
         self._sieve.clear()
         self._entries = self._slot_bytes = 0
-
-    # -- within
 
     def _slots(self, key: str) -> list[Slot]:
         kept = self._kept.get(key, [])

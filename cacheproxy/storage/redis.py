@@ -131,8 +131,6 @@ class RedisStore:
         )
         return sum(dropped)
 
-    # -- within
-
     async def _look(self, key: str, names: Sequence[str], tags: Collection[str], budget: Budget | None) -> _Seen:
         """One trip, or one to each server. The clock is read last: it knows of every purge that the values missed."""
         asked = tuple(tags)
