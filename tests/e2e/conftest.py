@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from .wire import RawOrigin, Wire
+
 READY_S = 20.0
 
 POLICY = """
@@ -156,23 +158,22 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Origin]:
 StartSidecars = Callable[..., list[Sidecar]]
 
 
-@pytest.fixture
-def sidecars(origin: Origin, tmp_path: Path) -> Iterator[StartSidecars]:
-    """Starts so many sidecars with a policy on a Redis URL, ready and their bus connected."""
+@contextlib.contextmanager
+def _starting(origin_url: str, directory: Path) -> Iterator[StartSidecars]:
     started: list[Sidecar] = []
 
     def start(
         number: int, redis: str, *, policy: str = POLICY, upstream: str | None = None, wait: bool = True, **env: str
     ) -> list[Sidecar]:
-        file = tmp_path / "policy.yaml"
+        file = directory / f"policy-{len(started)}.yaml"
         file.write_text(policy)
         new = []
         for _ in range(number):
             port, admin = free_port(), free_port()
             args = [sys.executable, "-m", "cacheproxy", "serve", "--config", str(file), "--redis", redis]
             args += ["--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}"]
-            args += ["--upstream", upstream or origin.url]
-            log = tmp_path / f"sidecar-{port}.log"
+            args += ["--upstream", upstream or origin_url]
+            log = directory / f"sidecar-{port}.log"
             sidecar = Sidecar(args, log, env, url=f"http://127.0.0.1:{port}", admin=f"http://127.0.0.1:{admin}")
             sidecar.start()
             new.append(sidecar)
@@ -183,9 +184,51 @@ def sidecars(origin: Origin, tmp_path: Path) -> Iterator[StartSidecars]:
                 sidecar.await_part("bus", "connected")
         return new
 
-    yield start
-    for sidecar in started:
-        sidecar.end(signal.SIGKILL)
+    try:
+        yield start
+    finally:
+        for sidecar in started:
+            sidecar.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def sidecars(origin: Origin, tmp_path: Path) -> Iterator[StartSidecars]:
+    """Starts so many sidecars with a policy on a Redis URL, ready and their bus connected."""
+    with _starting(origin.url, tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def raw_origin() -> Iterator[RawOrigin]:
+    """An origin that answers by script, byte by byte, and keeps every byte that it got."""
+    raw = RawOrigin().start()
+    yield raw
+    raw.stop()
+
+
+@pytest.fixture(scope="module")
+def raw_sidecars(raw_origin: RawOrigin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSidecars]:
+    """``sidecars`` in front of ``raw_origin``, for all tests of one file."""
+    with _starting(raw_origin.url, tmp_path_factory.mktemp("sidecars")) as start:
+        yield start
+
+
+Connect = Callable[[Sidecar], Wire]
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Opens connections to a sidecar, and closes them after the test."""
+    opened: list[Wire] = []
+
+    def open_one(sidecar: Sidecar) -> Wire:
+        wire = Wire(socket.create_connection(("127.0.0.1", int(sidecar.url.rpartition(":")[2])), 5))
+        opened.append(wire)
+        return wire
+
+    yield open_one
+    for wire in opened:
+        wire.close()
 
 
 def dump(value: object) -> str:
