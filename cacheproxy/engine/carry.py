@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from cacheproxy.clock import Clock
 from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Passed, Shared
+from cacheproxy.engine.leak_guard import names_caller
 from cacheproxy.engine.origin_side import OriginSide
 from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.engine.shared_body import SharedBody
 from cacheproxy.errors import UpstreamError
 from cacheproxy.fills.hit_for_miss import HitForMiss
 from cacheproxy.invalidation.tags import ResponseTags, response_tags
+from cacheproxy.policy.route import Scope
 from cacheproxy.semantics.conditional import completion_fields, fill_fields, revalidation_fields
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.freshening import dated, freshen, head_agrees, validated, without_cookies
@@ -133,6 +135,9 @@ class Carrier:
             return await self._pass(job, arrived, PassReason.TOO_LARGE)
         if content is None:
             return await self._pass(job, arrived, PassReason.TOO_LARGE)
+        if _is_for_many(job) and names_caller(job.exchange.identity, verdict.fields, content):
+            whole = replace(arrived, body=BytesBody(content))
+            return await self._pass(job, whole, PassReason.PERSONALISED)
         return await self._keep(job, arrived, verdict, content, tags.tags)
 
     async def _keep(
@@ -212,6 +217,11 @@ class Carrier:
             await self._write(renewed)
         else:
             await self._degrade.instead(Role.CACHE, self._store.delete(job.key), 0)
+
+
+def _is_for_many(job: FillJob) -> bool:
+    """Whether the response would be shared among users."""
+    return job.exchange.route.scope in {Scope.PUBLIC, Scope.TENANT}
 
 
 def _asking(job: FillJob, variants: Sequence[Entry]) -> Fields:

@@ -51,35 +51,50 @@ class Filler:
         self._recorder = recorder
         self._clock = clock
 
-    async def fetch(self, exchange: Exchange, plan: Fetch | Revalidate, *, alone: bool = False) -> Outcome:
+    async def fetch(self, exchange: Exchange, plan: Fetch | Revalidate) -> Outcome:
         """The origin's answer for ``exchange``: through a fill of its key that is under way, or one of its own.
 
-        ``alone`` joins nobody: for a follower to whom its leader's response was of no use. UpstreamError where the
-        origin gave none.
+        UpstreamError where the origin gave none.
         """
-        job = self._job(exchange, plan, alone=alone)
-        flight = self._flights.find(job.key) if job.shared else None
-        if flight is not None:
-            exchange.collapsed = True
-            self._recorder.event(Event.COLLAPSED, "flight")
-            return await asyncio.shield(flight)
+        job = self._job(exchange, plan)
+        for _ in range(MAX_FOLLOWED):
+            flight = self._flights.find(job.key) if job.shared else None
+            if flight is None:
+                break
+            followed = await self._follow(job, flight)
+            if isinstance(followed, Filled):
+                return followed
+            job.shared = followed is not GaveUp
+        else:
+            job.shared = False
         exchange.collapsed = False
         name = job.key if job.shared else f"{job.key} {exchange.request_id}"
         return await job.leader.outcome(self._flights.start(name, self._run(job)))
 
+    async def _follow(self, job: FillJob, flight: "asyncio.Task[Shared]") -> Filled | GaveUp | None:
+        """What came into the store by another's fill, if it may answer ``job`` too; None if only others can use it.
+
+        It is looked up like any stored response: meanwhile it may have been purged, and requests differ in what Vary
+        names.
+        """
+        job.exchange.collapsed = True
+        self._recorder.event(Event.COLLAPSED, "flight")
+        shared = await asyncio.shield(flight)
+        return shared if isinstance(shared, GaveUp) else await self._filled_meanwhile(job)
+
     def refresh(self, exchange: Exchange, plan: Fetch | Revalidate) -> None:
         """Fill in the background, unless a fill of the key is under way."""
-        job = self._job(exchange, plan, alone=False)
+        job = self._job(exchange, plan)
         job.leader.leave()
         if self._flights.find(job.key) is None:
             self._flights.start(job.key, self._run(job))
 
-    def _job(self, exchange: Exchange, plan: Fetch | Revalidate, *, alone: bool) -> FillJob:
+    def _job(self, exchange: Exchange, plan: Fetch | Revalidate) -> FillJob:
         job = FillJob.of(exchange, plan)
+        job.shared = exchange.request.method == "GET" and b"range" not in exchange.request.fields
         if self._hit_for_miss.remembers(job.key):
             self._recorder.event(Event.HIT_FOR_MISS)
-            alone = True
-        job.shared = not alone and exchange.request.method == "GET" and b"range" not in exchange.request.fields
+            job.shared = False
         return job
 
     async def _run(self, job: FillJob) -> Shared:

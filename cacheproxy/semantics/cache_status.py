@@ -29,6 +29,7 @@ class Detail(StrEnum):
     NOT_REUSABLE = "not-reusable"
     TOO_LARGE = "too-large"
     PRECONDITION = "precondition"
+    PERSONALISED = "personalised"
     # Why the cache has no part in it (``policy.keys.NoKeyReason``).
     BYPASS_ASKED = "bypass-asked"
     NO_SESSION = "no-session"

@@ -58,6 +58,8 @@ class PassReason(StrEnum):
     NOT_REUSABLE = "not-reusable"
     TOO_LARGE = "too-large"
     PRECONDITION = "precondition"
+    PERSONALISED = "personalised"
+    """It names its caller (the engine's leak guard)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
