@@ -8,13 +8,15 @@ Python is in it.
 
 import asyncio
 import time
+from dataclasses import replace
 
 from cacheproxy.clock import SystemClock
 from cacheproxy.limits.contract import Check, Limiter
+from cacheproxy.limits.leased import LeasedLimiter
 from cacheproxy.limits.memory import MemoryLimiter
 from cacheproxy.limits.redis import RedisLimiter
 from cacheproxy.limits.refusals import RefusalMemory
-from cacheproxy.policy.route import Algorithm, LimitRule
+from cacheproxy.policy.route import Algorithm, LimitRule, Precision
 from cacheproxy.redis_link.connect import Tuning, connect
 from cacheproxy.redis_link.contract import Link
 from cacheproxy.redis_link.embedded import start_embedded
@@ -62,6 +64,21 @@ async def in_redis(link: Link) -> None:
         print(f"redis    {name:20} {await script_us(link):6.1f} us in Lua   {per_second:9,.0f} requests/s")
 
 
+async def leased(link: Link) -> None:
+    """Permits taken in batches, for one busy subject as behind one route."""
+    limiter = LeasedLimiter(RedisLimiter(link, "bench"), SystemClock())
+    busy = replace(rule(Algorithm.GCRA, 10_000_000), precision=Precision.LEASED)
+
+    async def worker() -> None:
+        for _ in range(REQUESTS // AT_ONCE):
+            await limiter.admit([Check(busy, "all")])
+
+    began = time.perf_counter()
+    await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+    per_second = REQUESTS / (time.perf_counter() - began)
+    print(f"leased   {'gcra':20} {1e6 / per_second:6.1f} us          {per_second:9,.0f} requests/s")
+
+
 async def in_process() -> None:
     """The same checks without Redis, and refusals of a client that is over its limit."""
     clock = SystemClock()
@@ -80,6 +97,7 @@ async def main() -> None:
     roles = connect(server.url, Tuning(limit_s=10.0))
     try:
         await in_redis(roles.limits)
+        await leased(roles.limits)
         await in_process()
     finally:
         await roles.aclose()

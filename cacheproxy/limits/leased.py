@@ -1,0 +1,135 @@
+"""Permits taken in small batches and spent in process: most requests under a LEASED rule cost no Redis call.
+
+Every permit was counted before it is spent, so all replicas together never admit more than the limit. What a replica
+takes and does not spend in time is lost to the client: batches therefore grow with use, and shrink to single permits as
+the quota runs out.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from cacheproxy.clock import Clock
+from cacheproxy.limits.arithmetic import lease_s, quota_of
+from cacheproxy.limits.contract import Admitted, Check, Limited, Limiter, LimitState
+from cacheproxy.policy.route import Algorithm, LimitMode, Precision
+from cacheproxy.redis_link.contract import Budget
+
+MAX_BATCH = 256
+SHARE = 8
+"""A batch is at most this part of what remains, so that a few replicas do not take it all from each other."""
+
+
+@dataclass(slots=True)
+class _Purse:
+    """The permits in hand for one subject of one rule. ``remaining`` and ``reset_at`` are as last told."""
+
+    permits: int = 0
+    until: float = 0.0
+    batch: int = 1
+    remaining: int = 0
+    reset_at: float = 0.0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the one request that takes more; the others spend what it brings."""
+
+
+class LeasedLimiter:
+    """Spends permits in hand, and takes more from ``inner``; exact rules are asked about as ever."""
+
+    def __init__(self, inner: Limiter, clock: Clock, *, max_subjects: int = 100_000) -> None:
+        """Hold permits for at most ``max_subjects``."""
+        self._inner = inner
+        self._clock = clock
+        self._max_subjects = max_subjects
+        self._purses: dict[tuple[str, str], _Purse] = {}
+
+    async def admit(self, checks: Sequence[Check], budget: Budget | None = None) -> Admitted | Limited:
+        """Count one request against all of ``checks``, or none. StateError as ``inner``."""
+        leased = [check for check in checks if _leased(check)]
+        if not leased:
+            return await self._inner.admit(checks, budget)
+        spent = self.spend(checks)
+        if spent is not None:
+            return spent
+        async with self._purse(leased[0]).lock:
+            return self.spend(checks) or await self._take(checks, budget)
+
+    def spend(self, checks: Sequence[Check]) -> Admitted | None:
+        """Admitted by permits in hand, which are spent; None, and nothing spent, where they do not reach."""
+        now = self._clock.monotonic()
+        purses = [self._purses.get(_key(check)) for check in checks]
+        held = [p for p, check in zip(purses, checks, strict=True) if p is not None and _covers(p, check, now)]
+        if len(held) < len(checks):
+            return None
+        for purse, check in zip(held, checks, strict=True):
+            purse.permits -= check.cost
+        return Admitted(tuple(_state(check, purse, now) for check, purse in zip(checks, held, strict=True)))
+
+    async def _take(self, checks: Sequence[Check], budget: Budget | None) -> Admitted | Limited:
+        """Ask for a batch under each leased rule; where that is too much to ask, for just this request."""
+        began = self._clock.monotonic()
+        asked = [self._in_batch(check, began) if _leased(check) else check for check in checks]
+        outcome = await self._inner.admit(asked, budget)
+        if isinstance(outcome, Limited) and any(
+            ask.cost > check.cost for ask, check in zip(asked, checks, strict=True)
+        ):
+            asked = list(checks)
+            outcome = await self._inner.admit(asked, budget)
+        if isinstance(outcome, Limited):
+            return outcome
+        counted = zip(checks, asked, outcome.states, strict=True)
+        states = (self._fill(*each, began) if _leased(each[0]) else each[2] for each in counted)
+        return Admitted(tuple(states), outcome.shadowed)
+
+    def _in_batch(self, check: Check, now: float) -> Check:
+        """``check`` at the cost of a batch: twice the last if that was spent in time, half of it if not."""
+        purse = self._purse(check)
+        if _covers(purse, check, now):
+            return check
+        wanted = purse.batch * 2 if now < purse.until else purse.batch // 2
+        purse.batch = max(1, min(wanted, purse.remaining // SHARE, MAX_BATCH))
+        return replace(check, cost=max(check.cost, purse.batch))
+
+    def _fill(self, check: Check, ask: Check, state: LimitState, began: float) -> LimitState:
+        """Put the rest of what was counted in hand. Times run from before that, so that none is spent too late."""
+        purse = self._purse(check)
+        purse.remaining, purse.reset_at = state.remaining, began + state.reset_s
+        if not _covers(purse, check, began):
+            purse.permits, purse.until = ask.cost - check.cost, began + _life_s(state)
+        return _state(check, purse, began)
+
+    def _purse(self, check: Check) -> _Purse:
+        purse = self._purses.setdefault(_key(check), _Purse())
+        if len(self._purses) > self._max_subjects:
+            del self._purses[next(iter(self._purses))]
+        return purse
+
+
+def _leased(check: Check) -> bool:
+    return check.rule.precision is Precision.LEASED and check.rule.mode is LimitMode.ENFORCE
+
+
+def _covers(purse: _Purse, check: Check, now: float) -> bool:
+    return purse.permits >= check.cost and now < purse.until and not check.owed and _leased(check)
+
+
+def _life_s(state: LimitState) -> float:
+    """How long permits counted just now may be used. A sliding window's counts are in sight for one window more."""
+    quota = quota_of(state.rule)
+    match state.rule.algorithm:
+        case Algorithm.FIXED_WINDOW:
+            return min(lease_s(state.rule), state.reset_s)
+        case Algorithm.SLIDING_WINDOW:
+            return min(lease_s(state.rule), state.reset_s - quota.span * quota.tick_us / 1e6)
+        case _:
+            return lease_s(state.rule)
+
+
+def _state(check: Check, purse: _Purse, now: float) -> LimitState:
+    return LimitState(
+        rule=check.rule, remaining=purse.remaining + purse.permits, reset_s=max(0.0, purse.reset_at - now)
+    )
+
+
+def _key(check: Check) -> tuple[str, str]:
+    return check.rule.name, check.subject
