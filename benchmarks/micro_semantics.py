@@ -101,7 +101,7 @@ def main() -> int:
     _timed("choose among variants", lambda: choose(variants, REQUEST.fields))
     _timed("variance of one field", lambda: variance(verdict.vary, REQUEST.fields))
     _timed("Cache-Control, seen before", lambda: CacheControl.of(RESPONSE.fields))
-    _timed("Cache-Control, new", lambda: parse.__globals__["_parsed"].__wrapped__(header))
+    _timed("Cache-Control, new", lambda: parse.__wrapped__(header))
     _timed("HTTP date, seen before", lambda: parse_http_date(b"Tue, 14 Nov 2023 22:13:20 GMT"))
     _timed("HTTP date, new", lambda: parse_http_date.__wrapped__(b"Tue, 14 Nov 2023 22:13:20 GMT"))
     _timed("client's conditions", lambda: not_modified(REQUEST, stored))

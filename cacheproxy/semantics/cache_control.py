@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.memo import memoised
 from cacheproxy.semantics.structured import parse_dictionary
 
 MAX_DELTA_S = 1 << 31
@@ -16,7 +16,6 @@ SURROGATE_TARGET = b"cacheproxy"
 """How Surrogate-Control (and our Surrogate-Capability) names this cache."""
 
 _TARGETED = frozenset({OWN_FIELD, b"cdn-cache-control", b"surrogate-control"})
-_MEMO_BYTES = 512
 _PIECES = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+")++', re.DOTALL)
 _CLOSED = re.compile(rb'(?:[^"]|"(?:[^"\\]|\\.)*+")*+', re.DOTALL)
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
@@ -80,13 +79,9 @@ class CacheControl:
         return _surrogate(fields.combined(b"surrogate-control") or b"")
 
 
+@memoised(maxsize=4096)
 def parse(value: bytes) -> CacheControl:
-    """The directives in one combined Cache-Control value. Memoised for values of a usual length."""
-    return _parsed(value) if len(value) <= _MEMO_BYTES else _parsed.__wrapped__(value)
-
-
-@lru_cache(maxsize=4096)
-def _parsed(value: bytes) -> CacheControl:
+    """The directives in one combined Cache-Control value."""
     directives: dict[bytes, list[bytes | None]] = {}
     for name, argument in _split(value):
         directives.setdefault(name, []).append(argument)
@@ -188,7 +183,7 @@ def _qualified(directives: _Directives, name: bytes) -> tuple[bool, frozenset[by
     return False, frozenset(named)
 
 
-@lru_cache(maxsize=1024)
+@memoised(maxsize=1024)
 def _targeted(value: bytes) -> CacheControl | None:
     """A targeted field is a Structured Fields dictionary, ignored if empty or invalid (RFC 9213 §2.1)."""
     members = parse_dictionary(value)
@@ -208,7 +203,7 @@ def _argument(value: object) -> bytes | None:
     return value.encode("ascii") if isinstance(value, str) else b""
 
 
-@lru_cache(maxsize=1024)
+@memoised(maxsize=1024)
 def _surrogate(value: bytes) -> CacheControl | None:
     """Surrogate-Control's max-age and no-store, less those targeted at others; None if neither is left."""
     directives: dict[bytes, list[bytes | None]] = {}

@@ -5,6 +5,8 @@ from calendar import timegm
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from cacheproxy.semantics.memo import memoised
+
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
 _MONTH_OF = {name.lower(): number for number, name in enumerate(_MONTHS, start=1)}
@@ -24,7 +26,7 @@ _FORMS = tuple(
 )
 
 
-@lru_cache(maxsize=1024)
+@memoised(maxsize=1024)
 def parse_http_date(value: bytes) -> float | None:
     """Epoch seconds of an IMF-fixdate, RFC 850 or asctime date, in any case of letters; None if it is none of them.
 

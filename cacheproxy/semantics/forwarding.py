@@ -6,11 +6,11 @@ forbids to nominate fields meant for every recipient, so such a nomination is ig
 """
 
 from collections.abc import Collection
-from functools import lru_cache
 
 from cacheproxy.semantics.cache_control import OWN_FIELD, SURROGATE_TARGET
 from cacheproxy.semantics.fields import Fields, Pair
 from cacheproxy.semantics.head import RequestHead
+from cacheproxy.semantics.memo import memoised
 
 PSEUDONYM = b"cacheproxy"
 
@@ -45,7 +45,7 @@ def connection_fields(fields: Fields) -> frozenset[bytes]:
     return frozenset() if value is None else _nominated(value)
 
 
-@lru_cache(maxsize=256)
+@memoised(maxsize=256)
 def _nominated(value: bytes) -> frozenset[bytes]:
     names = {name.strip(b" \t").lower() for name in value.split(b",")}
     return frozenset(name for name in names - NOT_NOMINABLE if name and not name.startswith(_FORWARDED_PREFIX))

@@ -11,6 +11,7 @@ from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.ranges import Missing, covers, missing_part
 from cacheproxy.semantics.rules import CacheRules, ClientControl, Mode
 from cacheproxy.semantics.storing import PassReason, grants_authorized
+from cacheproxy.semantics.validators import has_validator
 
 
 class Stored(Protocol):
@@ -237,7 +238,7 @@ def _takes_stale(asked: CacheControl, age_s: float) -> bool:
 
 
 def _validate(stored: Stored, age_s: float, reason: Forward) -> Revalidate | Fetch:
-    if b"etag" in stored.fields or b"last-modified" in stored.fields:
+    if has_validator(stored.fields):
         return Revalidate(stored, age_s, reason)
     return Fetch(reason=reason, stored=stored)
 

@@ -9,11 +9,17 @@ from cacheproxy.semantics.cookies import sets_own_cookie
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.forwarding import connection_fields
 from cacheproxy.semantics.freshening import dated
-from cacheproxy.semantics.freshness import explicit_lifetime, heuristic_lifetime, initial_age
+from cacheproxy.semantics.freshness import (
+    HEURISTICALLY_CACHEABLE,
+    explicit_lifetime,
+    heuristic_lifetime,
+    initial_age,
+)
 from cacheproxy.semantics.head import RequestHead, ResponseHead
 from cacheproxy.semantics.invalidation import names_target
 from cacheproxy.semantics.ranges import parse_content_range
 from cacheproxy.semantics.rules import CacheRules, ClientControl, Mode
+from cacheproxy.semantics.validators import has_validator
 from cacheproxy.semantics.vary import variance, vary_names
 
 UNDERSTOOD = frozenset({
@@ -108,7 +114,7 @@ def assess(
     must_revalidate = not lifetime.by_policy and _forbids_stale(control)
     swr_s, sie_s = (0.0, 0.0) if must_revalidate else _stale_windows(control, rules)
     use_s = lifetime.seconds - age_s + max(swr_s, sie_s)
-    keep_s = max(0.0, use_s) + (rules.keep_stale_s if _has_validator(response.fields) else 0.0)
+    keep_s = max(0.0, use_s) + (rules.keep_stale_s if has_validator(response.fields) else 0.0)
     if keep_s <= 0.0:
         return Pass(PassReason.NOT_REUSABLE)
     return Store(
@@ -192,18 +198,22 @@ def _longer_than(limit_bytes: int, fields: Fields) -> bool:
 def _lifetime(
     response: ResponseHead, control: CacheControl, rules: CacheRules, *, age_s: float, received_at: float
 ) -> _Lifetime | None:
+    """None where neither origin, policy nor status code allows to keep it (RFC 9111 §3, last condition)."""
     policy_s = _policy_lifetime(response.status, rules)
     if policy_s is not None and rules.mode is Mode.OVERRIDE:
         return _Lifetime(age_s + policy_s, by_policy=True)
+    explicit_s = explicit_lifetime(control, response.fields, received_at)
+    cacheable = response.status in HEURISTICALLY_CACHEABLE or control.public
+    if explicit_s is None and policy_s is None and not cacheable:
+        return None
     if control.no_cache:
         return _Lifetime(0.0, by_policy=False)
-    explicit_s = explicit_lifetime(control, response.fields, received_at)
     if explicit_s is not None:
         return _Lifetime(explicit_s, by_policy=False)
     if policy_s is not None:
         return _Lifetime(age_s + policy_s, by_policy=False)
     guessed_s = heuristic_lifetime(control, response.status, response.fields, received_at)
-    if guessed_s is None and _has_validator(response.fields):
+    if guessed_s is None and has_validator(response.fields):
         guessed_s = 0.0
     return None if guessed_s is None else _Lifetime(guessed_s, by_policy=False)
 
@@ -232,7 +242,3 @@ def _window(origin_s: int | None, policy_s: float | None, mode: Mode) -> float:
     if policy_s is not None and (mode is Mode.OVERRIDE or origin_s is None):
         return policy_s
     return float(origin_s or 0)
-
-
-def _has_validator(fields: Fields) -> bool:
-    return b"etag" in fields or b"last-modified" in fields

@@ -32,6 +32,11 @@ def strong_date(fields: Fields) -> bytes | None:
     return value if modified_at is not None and dated_at is not None and dated_at - modified_at >= 1.0 else None
 
 
+def has_validator(fields: Fields) -> bool:
+    """Whether the origin can be asked if a response with these fields still holds (RFC 9111 §4.3.1)."""
+    return bool(fields.get(b"etag") or fields.get(b"last-modified"))
+
+
 def strong_validator(fields: Fields) -> bytes | None:
     """What tells this representation from every other, byte for byte: usable in If-Range. None if nothing does."""
     return strong_etag(fields) if b"etag" in fields else strong_date(fields)

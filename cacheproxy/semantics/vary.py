@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.memo import LONGEST_BYTES, memoised
 
-_MEMO_BYTES = 512
 _QUOTED = re.compile(rb'("(?:[^"\\]|\\.)*+")', re.DOTALL)
 _CLOSED = re.compile(rb'(?:[^"]|"(?:[^"\\]|\\.)*+")*+', re.DOTALL)
 _AROUND_COMMA = re.compile(rb"[ \t]*+,[ \t]*+")
@@ -31,7 +31,7 @@ def vary_names(fields: Fields) -> tuple[bytes, ...] | None:
     return () if value is None else _names(value)
 
 
-@lru_cache(maxsize=256)
+@memoised(maxsize=256)
 def _names(vary: bytes) -> tuple[bytes, ...] | None:
     names = {name.strip(b" \t").lower() for name in vary.split(b",")} - {b""}
     return None if b"*" in names else tuple(sorted(names))
@@ -96,7 +96,7 @@ def _line(name: bytes, value: bytes | None) -> bytes:
     """A field's part in the variance. Absent and empty differ: the latter accepts nothing."""
     if value is None:
         return name
-    normalised = _normalised(name, value) if len(value) <= _MEMO_BYTES else _normalised.__wrapped__(name, value)
+    normalised = _normalised(name, value) if len(value) <= LONGEST_BYTES else _normalised.__wrapped__(name, value)
     return name + b":" + normalised
 
 

@@ -39,6 +39,14 @@ def test_equal_lines_are_equal_fields() -> None:
     assert "b'a', b'1'" in repr(FIELDS)
 
 
+def test_a_request_can_be_given_other_fields() -> None:
+    """All else stays as it was."""
+    head = RequestHead(method="PUT", target=b"/a", authority=b"h", scheme="https", http_version="1.0")
+    other = head.with_fields(FIELDS)
+    assert other.fields == FIELDS
+    assert other.with_fields(Fields()) == head
+
+
 def test_a_target_is_a_path_and_a_query() -> None:
     """Cut at the first question mark, never decoded."""
     head = RequestHead(method="GET", target=b"/a%2Fb?c?d")

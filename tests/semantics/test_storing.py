@@ -68,6 +68,9 @@ ETAG = ("etag", '"a"')
         pytest.param([FRESH, ("content-length", "9" * 50)], PassReason.TOO_LARGE, id="larger-than-any-number"),
         pytest.param([], PassReason.NO_LIFETIME, id="9111-4.2.1-nothing-said"),
         pytest.param([("cache-control", "no-cache")], PassReason.NOT_REUSABLE, id="no-cache-and-no-validator"),
+        pytest.param(
+            [("cache-control", "no-cache"), ("etag", "")], PassReason.NOT_REUSABLE, id="no-cache-and-an-empty-tag"
+        ),
         pytest.param([("cache-control", "max-age=0")], PassReason.NOT_REUSABLE, id="stale-and-no-validator"),
         pytest.param([FRESH, ("age", "61")], PassReason.NOT_REUSABLE, id="9111-4.2.3-older-than-its-lifetime"),
         pytest.param([FRESH, ("age", "old")], PassReason.NOT_REUSABLE, id="9111-5.1-of-unknown-age"),
@@ -231,6 +234,17 @@ def test_a_clients_no_store_is_obeyed_if_the_policy_says_so(control: ClientContr
 def test_lifetime_comes_from_origin_or_policy(response: Lines, rules: CacheRules, lifetime_s: float) -> None:
     """In honor mode the policy fills the origin's silence; in override mode it wins."""
     assert stored(response, rules=rules).lifetime_s == lifetime_s
+
+
+@pytest.mark.parametrize("line", [ETAG, ("last-modified", HOUR_AGO)])
+@pytest.mark.parametrize("extra", [[], [("cache-control", "no-cache")]])
+@pytest.mark.parametrize(("status", "kept"), [(200, True), (404, True), (201, False), (302, False), (500, False)])
+def test_a_validator_alone_keeps_only_what_a_cache_may_keep_unasked(
+    status: int, extra: Lines, line: tuple[str, str], *, kept: bool
+) -> None:
+    """Without a lifetime, only the status codes of RFC 9110 §15.1 are stored, to be revalidated (RFC 9111 §3)."""
+    said = verdict([line, *extra], status=status)
+    assert isinstance(said, Store) if kept else said == Pass(PassReason.NO_LIFETIME)
 
 
 @pytest.mark.parametrize("status", [200, 203, 204, 300, 301, 302, 308, 404, 410, 500, 503])
