@@ -73,7 +73,7 @@ class LeasedLimiter:
         if isinstance(outcome, Limited) and any(
             ask.cost > check.cost for ask, check in zip(asked, checks, strict=True)
         ):
-            asked = list(checks)
+            asked = [replace(check, owed=0) for check in checks]
             outcome = await self._inner.admit(asked, budget)
         if isinstance(outcome, Limited):
             return outcome
@@ -87,7 +87,8 @@ class LeasedLimiter:
         if _covers(purse, check, now):
             return check
         wanted = purse.batch * 2 if now < purse.until else purse.batch // 2
-        purse.batch = max(1, min(wanted, purse.remaining // SHARE, MAX_BATCH))
+        known = min(purse.remaining, quota_of(check.rule).capacity)
+        purse.batch = max(1, min(wanted, known // SHARE, MAX_BATCH))
         return replace(check, cost=max(check.cost, purse.batch))
 
     def _fill(self, check: Check, ask: Check, state: LimitState, began: float) -> LimitState:

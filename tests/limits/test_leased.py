@@ -144,6 +144,28 @@ async def test_what_is_owed_is_not_swallowed(clock) -> None:
     assert len(shared.costs) == calls + 1
 
 
+async def test_a_debt_is_charged_once_though_a_batch_was_too_much(clock) -> None:
+    """The request that is asked for alone, after its batch was refused, does not pay again."""
+    shared, each = Shared(clock), rule(algorithm=Algorithm.FIXED_WINDOW)
+    limiter = LeasedLimiter(shared, clock)
+    for _ in range(63):
+        await limiter.admit([Check(each, "a")])
+    shared.charge([Check(each, "a", shared.decide([Check(each, "a", 0)]).states[0].remaining - 15)])
+    await limiter.admit([Check(each, "a", owed=6)])
+    assert shared.decide([Check(each, "a", 0)]).states[0].remaining == 15 - 6 - 1
+
+
+async def test_a_smaller_limit_after_a_reload_gives_no_more_than_it_counts(clock) -> None:
+    """A batch sized by the old limit is cut to the new one, of which no more can have been counted."""
+    limiter = LeasedLimiter(Shared(clock), clock)
+    for _ in range(200):
+        await limiter.admit([Check(rule(10_000, algorithm=Algorithm.SLIDING_LOG), "a")])
+    clock.pass_s(61)
+    smaller = Check(rule(5, algorithm=Algorithm.SLIDING_LOG), "a")
+    outcomes = [await limiter.admit([smaller]) for _ in range(50)]
+    assert sum(isinstance(outcome, Admitted) for outcome in outcomes) == 5
+
+
 async def test_permits_in_hand_outlive_redis_for_a_moment(clock) -> None:
     """What was counted may be spent; then the loss is told, and who waits is not kept waiting by the one before."""
     shared = Shared(clock)
