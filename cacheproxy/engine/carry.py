@@ -9,6 +9,7 @@ from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Passed, Shared
 from cacheproxy.engine.leak_guard import names_caller
 from cacheproxy.engine.origin_side import OriginSide
 from cacheproxy.engine.recorder import Event, Recorder
+from cacheproxy.engine.serve import whole_seconds
 from cacheproxy.engine.shared_body import SharedBody
 from cacheproxy.errors import UpstreamError
 from cacheproxy.fills.hit_for_miss import HitForMiss
@@ -86,15 +87,16 @@ class Carrier:
         return await self._judge(job, arrived)
 
     async def _variants(self, job: FillJob) -> Sequence[Entry]:
-        """The stored responses that the origin may be asked to confirm."""
+        """The stored responses that the origin may be asked to confirm, the one that fits the request first.
+
+        They are looked up anew: a 304 must not bring back what was purged since the request came.
+        """
         if not isinstance(job.plan, Revalidate):
             return ()
-        stored = job.plan.stored
-        assert isinstance(stored, Entry)
-        if not stored.vary:
-            return (stored,)
-        others = await self._degrade.instead(Role.CACHE, self._store.variants(job.key), None)
-        return (stored, *(other for other in others or () if other.variance != stored.variance))
+        selected = job.plan.stored
+        assert isinstance(selected, Entry)
+        stored = await self._degrade.instead(Role.CACHE, self._store.variants(job.key), ())
+        return sorted(stored, key=lambda entry: (entry.vary, entry.variance) != (selected.vary, selected.variance))
 
     def _may_stand_in(self, job: FillJob) -> bool:
         stored = job.plan.stored
@@ -176,7 +178,7 @@ class Carrier:
     async def _confirmed(self, job: FillJob, arrived: _Arrived, variants: Sequence[Entry]) -> Shared:
         """A 304: bring every stored response that it validates up to date (RFC 9111 §4.3.4), answer with the best."""
         await arrived.body.aclose()
-        fields = without_cookies(dated(arrived.head.fields, arrived.received_at))
+        fields = without_cookies(dated(arrived.head.fields, arrived.received_at), job.rules.shared_cookies)
         confirmed = [variants[index] for index in validated([entry.fields for entry in variants], fields)]
         if not confirmed:
             return await self.carry(replace(job, plan=Fetch(reason=job.plan.reason)), arrived.stamp)
@@ -187,7 +189,7 @@ class Carrier:
             answer = ResponseHead(confirmed[0].status, freshen(confirmed[0].fields, fields))
             await job.leader.tell(Passed(answer, BytesBody(confirmed[0].body)))
             return GaveUp()
-        filled = Filled(kept[0], 304, stored=True)
+        filled = Filled(kept[0], 304, stored=True, age=whole_seconds(kept[0].initial_age_s))
         await job.leader.tell(filled)
         for entry in kept:
             await self._write(entry)
@@ -211,7 +213,7 @@ class Carrier:
             return
         renewed = None
         if head_agrees(stored.fields, len(stored.body), arrived.head.fields):
-            fields = without_cookies(dated(arrived.head.fields, arrived.received_at))
+            fields = without_cookies(dated(arrived.head.fields, arrived.received_at), job.rules.shared_cookies)
             renewed = self._renewed(job, arrived, stored, fields)
         if isinstance(renewed, Entry):
             await self._write(renewed)

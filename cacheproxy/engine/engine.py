@@ -10,7 +10,7 @@ from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.dress import dress
 from cacheproxy.engine.exchange import Exchange, XCache
 from cacheproxy.engine.fill import Filler
-from cacheproxy.engine.fill_job import Filled, GaveUp, Outcome, Passed
+from cacheproxy.engine.fill_job import Filled, Outcome, Passed
 from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.identify import Identifier
 from cacheproxy.engine.problems import refused, unavailable
@@ -30,7 +30,6 @@ from cacheproxy.semantics.freshness import current_age
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.plan import Fetch, Forward, Refuse, Revalidate, Serve, ServeStale, may_serve_on_error, plan
 from cacheproxy.semantics.tag_clock import Verdict
-from cacheproxy.semantics.vary import variance
 from cacheproxy.storage.contract import Entry, Found, Store, Tier
 from cacheproxy.upstream.contract import OnInterim, RequestBody
 
@@ -175,7 +174,7 @@ class Engine:
             exchange.detail = Detail.NO_CACHE_POLICY if exchange.route.match else Detail.NO_ROUTE
             return False
         if exchange.request.method not in rules.methods or exchange.body is not None:
-            exchange.forward = Forward.METHOD if exchange.body is None else Forward.BYPASS
+            exchange.forward = Forward.BYPASS if exchange.request.method in rules.methods else Forward.METHOD
             return False
         key = cache_key(exchange.route, exchange.request, exchange.params, exchange.identity, prefix=self._prefix)
         if isinstance(key, NoKey):
@@ -252,14 +251,12 @@ class Engine:
                 return await self._forwarder.forward(exchange)
         try:
             outcome = await self._filler.fetch(exchange, decided)
-            if not _fits(exchange, outcome):
-                outcome = await self._filler.fetch(exchange, decided, alone=True)
         except UpstreamError:
             reply = self._stand_in(exchange, entry)
             if reply is None:
                 raise
             return reply
-        return _reply(exchange, outcome)
+        return _reply(exchange, outcome, self._clock.now())
 
     def _stand_in(self, exchange: Exchange, entry: Entry | None) -> Reply | None:
         """What is stored in place of an origin's error, where stale-if-error allows it (RFC 5861 §4)."""
@@ -292,34 +289,19 @@ def _stale(exchange: Exchange, entry: Entry, age_s: float) -> Reply:
     return reply_from(exchange.request, entry, whole_seconds(age_s))
 
 
-def _fits(exchange: Exchange, outcome: Outcome) -> bool:
-    """Whether what a fill gave answers this request: a follower may differ from its leader in what Vary names."""
-    match outcome:
-        case Passed():
-            return True
-        case Filled(entry):
-            same = not exchange.collapsed or variance(entry.vary, exchange.request.fields) == entry.variance
-            return same and (not exchange.collapsed or entry.lifetime_s > entry.initial_age_s)
-        case GaveUp():
-            return False
-
-
-def _reply(exchange: Exchange, outcome: Outcome) -> Reply:
+def _reply(exchange: Exchange, outcome: Outcome, now: float) -> Reply:
     match outcome:
         case Filled(entry, status, stored, age):
             exchange.stored = stored
-            exchange.ttl_s = entry.lifetime_s - entry.initial_age_s
+            exchange.ttl_s = entry.lifetime_s - current_age(entry.initial_age_s, entry.received_at, now)
             if status == 304:
                 exchange.x_cache = XCache.REVALIDATED
-            older = status in {0, 304} or exchange.collapsed
-            return reply_from(exchange.request, entry, whole_seconds(entry.initial_age_s) if older else age)
+            return reply_from(exchange.request, entry, age)
         case Passed(head, body, reason, gathered):
             exchange.stored = gathered
             if reason is not None:
                 exchange.detail = reason
             complete = getattr(body, "complete", None)
             return reply_through(head, body if complete is None else complete)
-        case GaveUp():
-            raise UpstreamError(502, "no-answer", sent=True, detail="the fill ended without an answer")
         case _:
             assert_never(outcome)

@@ -10,18 +10,22 @@ from cacheproxy.clock import Clock
 from cacheproxy.engine.carry import Carrier
 from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.exchange import Exchange
-from cacheproxy.engine.fill_job import Filled, FillJob, Outcome, Shared
+from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Outcome, Shared
 from cacheproxy.engine.recorder import Event, Recorder
+from cacheproxy.engine.serve import whole_seconds
+from cacheproxy.errors import UpstreamError
 from cacheproxy.fills.contract import Held, Leases, Waited
-from cacheproxy.fills.flight import Flights
+from cacheproxy.fills.flight import AbandonedError, Flights
 from cacheproxy.fills.hit_for_miss import HitForMiss
 from cacheproxy.invalidation.contract import Purger
-from cacheproxy.semantics.plan import Fetch, Revalidate
-from cacheproxy.semantics.tag_clock import Stamp
+from cacheproxy.semantics.plan import Fetch, Revalidate, Serve, plan
+from cacheproxy.semantics.tag_clock import Stamp, Verdict
 from cacheproxy.storage.contract import Store
 
 PATIENCE_S = 5.0
 """How long a fill waits for another replica's before it asks the origin itself."""
+MAX_FOLLOWED = 2
+"""How many fills a request waits for, one after the other, before it asks the origin itself."""
 
 
 class Filler:
@@ -51,46 +55,51 @@ class Filler:
         self._recorder = recorder
         self._clock = clock
 
-    async def fetch(self, exchange: Exchange, plan: Fetch | Revalidate) -> Outcome:
+    async def fetch(self, exchange: Exchange, decided: Fetch | Revalidate) -> Outcome:
         """The origin's answer for ``exchange``: through a fill of its key that is under way, or one of its own.
 
         UpstreamError where the origin gave none.
         """
-        job = self._job(exchange, plan)
+        job = self._job(exchange, decided)
+        try:
+            return await self._follow(job) or await self._lead(job)
+        except AbandonedError:
+            raise UpstreamError(503, "shut-down", sent=True) from None
+
+    async def _follow(self, job: FillJob) -> Filled | None:
+        """What another's fill stored, if it may answer ``job`` too; None where ``job`` must fetch for itself.
+
+        It is looked up like any stored response: requests differ in what Vary names, and since that fill began the
+        response may have been purged. Those whom it did not serve may have a fill in common, but wait no third time.
+        """
         for _ in range(MAX_FOLLOWED):
             flight = self._flights.find(job.key) if job.shared else None
             if flight is None:
+                return None
+            job.exchange.collapsed = True
+            self._recorder.event(Event.COLLAPSED, "flight")
+            if isinstance(await asyncio.shield(flight), GaveUp):
                 break
-            followed = await self._follow(job, flight)
-            if isinstance(followed, Filled):
-                return followed
-            job.shared = followed is not GaveUp
-        else:
-            job.shared = False
-        exchange.collapsed = False
-        name = job.key if job.shared else f"{job.key} {exchange.request_id}"
+            filled = await self._filled_meanwhile(job)
+            if filled is not None:
+                return filled
+        job.shared = False
+        return None
+
+    async def _lead(self, job: FillJob) -> Outcome:
+        job.exchange.collapsed = False
+        name = job.key if job.shared else f"{job.key} {job.exchange.request_id}"
         return await job.leader.outcome(self._flights.start(name, self._run(job)))
 
-    async def _follow(self, job: FillJob, flight: "asyncio.Task[Shared]") -> Filled | GaveUp | None:
-        """What came into the store by another's fill, if it may answer ``job`` too; None if only others can use it.
-
-        It is looked up like any stored response: meanwhile it may have been purged, and requests differ in what Vary
-        names.
-        """
-        job.exchange.collapsed = True
-        self._recorder.event(Event.COLLAPSED, "flight")
-        shared = await asyncio.shield(flight)
-        return shared if isinstance(shared, GaveUp) else await self._filled_meanwhile(job)
-
-    def refresh(self, exchange: Exchange, plan: Fetch | Revalidate) -> None:
+    def refresh(self, exchange: Exchange, decided: Fetch | Revalidate) -> None:
         """Fill in the background, unless a fill of the key is under way."""
-        job = self._job(exchange, plan)
+        job = self._job(exchange, decided)
         job.leader.leave()
         if self._flights.find(job.key) is None:
             self._flights.start(job.key, self._run(job))
 
-    def _job(self, exchange: Exchange, plan: Fetch | Revalidate) -> FillJob:
-        job = FillJob.of(exchange, plan)
+    def _job(self, exchange: Exchange, decided: Fetch | Revalidate) -> FillJob:
+        job = FillJob.of(exchange, decided)
         job.shared = exchange.request.method == "GET" and b"range" not in exchange.request.fields
         if self._hit_for_miss.remembers(job.key):
             self._recorder.event(Event.HIT_FOR_MISS)
@@ -153,8 +162,13 @@ class Filler:
         return found
 
     async def _filled_meanwhile(self, job: FillJob) -> Filled | None:
+        """What is stored by now, if it is what a request made now would be answered with."""
         asked = self._store.read(job.key, job.request.fields, None, job.tags)
         found = await self._degrade.instead(Role.CACHE, asked, None)
-        if found is None or found.entry.received_at <= job.known_at:
+        if found is None:
             return None
-        return Filled(found.entry, 0, stored=False)
+        soft_purged = found.verdict is Verdict.STALE
+        decided = plan(job.request, found.entry, job.rules, self._clock.now(), soft_purged=soft_purged)
+        if not isinstance(decided, Serve):
+            return None
+        return Filled(found.entry, 0, stored=False, age=whole_seconds(decided.age_s))

@@ -19,10 +19,10 @@ class Filled:
 
     entry: Entry
     status: int
-    """What the origin answered: 304 where it confirmed what was stored; 0 where another replica did the fill."""
+    """What the origin answered: 304 where it confirmed what was stored; 0 where it was another's fill."""
     stored: bool
     age: bytes | None = None
-    """The Age that it came with, if it came from the origin just now."""
+    """Its Age now; None where it came from the origin without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class GaveUp:
 
 
 Shared = Filled | GaveUp
-Outcome = Filled | Passed | GaveUp
+Outcome = Filled | Passed
 
 
 class Leader:
@@ -51,7 +51,7 @@ class Leader:
 
     def __init__(self) -> None:
         """Wait to be told."""
-        self._told: asyncio.Future[Filled | Passed] = asyncio.get_running_loop().create_future()
+        self._told: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._gone = False
 
     @property
@@ -72,9 +72,13 @@ class Leader:
             if self._told.done() and isinstance(told := self._told.result(), Passed):
                 await told.body.aclose()
             raise
-        return self._told.result() if self._told.done() else fill.result()
+        if self._told.done():
+            return self._told.result()
+        error = fill.exception()
+        assert error is not None, "a fill tells its leader before it ends"
+        raise error
 
-    async def tell(self, outcome: Filled | Passed) -> None:
+    async def tell(self, outcome: Outcome) -> None:
         """Answer the leader; if it left, let go of what was for it alone."""
         if self._gone and isinstance(outcome, Passed):
             await outcome.body.aclose()
@@ -112,8 +116,3 @@ class FillJob:
             plan=plan,
             leader=Leader(),
         )
-
-    @property
-    def known_at(self) -> float:
-        """When the response that made the fill necessary had come; 0 if there was none."""
-        return 0.0 if self.plan.stored is None else self.plan.stored.received_at
