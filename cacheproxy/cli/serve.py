@@ -9,6 +9,7 @@ import structlog
 import uvloop
 
 from cacheproxy.cli.policy_file import policy_text
+from cacheproxy.errors import Fault, PolicyError
 from cacheproxy.policy.load import load_policy
 from cacheproxy.policy.route import Policy
 from cacheproxy.policy.router import Router
@@ -19,6 +20,8 @@ from cacheproxy.wiring.application import assemble
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. 0 once drained, 2 where an address cannot be had. PolicyError for the rest."""
+    if settings.workers > 1:
+        raise PolicyError("settings", [Fault("more than 1 is not supported yet; start replicas instead", "workers")])
     _log_as_json(settings.log_level)
     text = policy_text(settings.config)
     policy, router = load_policy(text, str(settings.config), os.environ, upstream_url=settings.upstream)
