@@ -2,6 +2,7 @@
 #
 #   make demo    see the sidecar at work, in front of a sample service
 #   make test    run the tests
+#   make conformance    run the public HTTP cache test suite (needs Node 20)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ IS_RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c '$(IS_RECENT)' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo demo-check test check fix lock clean
+.PHONY: demo demo-check test conformance check fix lock clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python -m cacheproxy demo
@@ -20,6 +21,10 @@ demo-check: $(VENV)/demo.stamp
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -q
+
+# The public suite, as it comes from npm, through a sidecar with config/examples/rfc9111.yaml.
+conformance: $(VENV)/dev.stamp
+	$(BIN)/python tests/conformance/run.py
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

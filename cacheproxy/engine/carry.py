@@ -149,7 +149,13 @@ class Carrier:
         if entry.status == 206:
             return await self._keep_part(job, arrived, entry)
         self._hit_for_miss.forget(job.key)
-        filled = Filled(entry, arrived.head.status, stored=True, age=arrived.head.fields.get(b"age"))
+        filled = Filled(
+            entry,
+            arrived.head.status,
+            stored=True,
+            age=arrived.head.fields.get(b"age"),
+            arrived=arrived.head.fields.without({b"age"}),
+        )
         await job.leader.tell(filled)
         await self._write(entry)
         return filled
@@ -184,8 +190,9 @@ class Carrier:
             return await self.carry(replace(job, plan=Fetch(reason=job.plan.reason)), arrived.stamp)
         renewed = [self._renewed(job, arrived, entry, fields) for entry in confirmed]
         kept = [entry for entry in renewed if isinstance(entry, Entry)]
-        if len(kept) < len(renewed) or arrived.stamp is None:
-            await self._degrade.instead(Role.CACHE, self._store.delete(job.key), 0)
+        if len(kept) < len(renewed):
+            if arrived.stamp is not None:
+                await self._drop(job)
             answer = ResponseHead(confirmed[0].status, freshen(confirmed[0].fields, fields))
             await job.leader.tell(Passed(answer, BytesBody(confirmed[0].body)))
             return GaveUp()
@@ -207,18 +214,22 @@ class Carrier:
         return replace(renewed, variance=entry.variance) if same else renewed
 
     async def _head_tells(self, job: FillJob, arrived: _Arrived) -> None:
-        """A 200 to HEAD updates the stored response that it describes, or shows it to be out of date (§4.3.5)."""
-        stored = job.plan.stored
-        if not isinstance(stored, Entry) or arrived.head.status != 200 or stored.status != 200:
+        """A 200 to HEAD updates the stored response that it describes, or shows it to be out of date (§4.3.5).
+
+        Without a validator it does neither: else what the origin never confirmed would live for ever.
+        """
+        stored, head = job.plan.stored, arrived.head
+        if not isinstance(stored, Entry) or (head.status, stored.status) != (200, 200) or arrived.stamp is None:
             return
-        renewed = None
-        if head_agrees(stored.fields, len(stored.body), arrived.head.fields):
-            fields = without_cookies(dated(arrived.head.fields, arrived.received_at), job.rules.shared_cookies)
+        if not head_agrees(stored.fields, len(stored.body), head.fields):
+            await self._drop(job)
+        elif b"etag" in head.fields or b"last-modified" in head.fields:
+            fields = without_cookies(dated(head.fields, arrived.received_at))
             renewed = self._renewed(job, arrived, stored, fields)
-        if isinstance(renewed, Entry):
-            await self._write(renewed)
-        else:
-            await self._degrade.instead(Role.CACHE, self._store.delete(job.key), 0)
+            await (self._write(renewed) if isinstance(renewed, Entry) else self._drop(job))
+
+    async def _drop(self, job: FillJob) -> None:
+        await self._degrade.instead(Role.CACHE, self._store.delete(job.key), 0)
 
 
 def _is_for_many(job: FillJob) -> bool:

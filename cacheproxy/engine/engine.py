@@ -291,11 +291,13 @@ def _stale(exchange: Exchange, entry: Entry, age_s: float) -> Reply:
 
 def _reply(exchange: Exchange, outcome: Outcome, now: float) -> Reply:
     match outcome:
-        case Filled(entry, status, stored, age):
+        case Filled(entry, status, stored, age, arrived):
             exchange.stored = stored
             exchange.ttl_s = entry.lifetime_s - current_age(entry.initial_age_s, entry.received_at, now)
             if status == 304:
                 exchange.x_cache = XCache.REVALIDATED
+            if arrived is not None and not exchange.collapsed:
+                entry = replace(entry, fields=arrived)
             return reply_from(exchange.request, entry, age)
         case Passed(head, body, reason, gathered):
             exchange.stored = gathered

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.shared_body import SharedBody
+from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
 from cacheproxy.semantics.plan import Fetch, Revalidate
 from cacheproxy.semantics.rules import CacheRules
@@ -23,6 +24,8 @@ class Filled:
     stored: bool
     age: bytes | None = None
     """Its Age now; None where it came from the origin without one."""
+    arrived: Fields | None = None
+    """All fields that came from the origin just now, those that may not be stored among them: for the leader alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,8 @@ class FillJob:
     """Whether others may join it, and a lease is taken."""
 
     @classmethod
-    def of(cls, exchange: Exchange, plan: Fetch | Revalidate) -> "FillJob":
-        """The fill that ``exchange`` needs."""
+    def of(cls, exchange: Exchange, plan: Fetch | Revalidate, request: RequestHead) -> "FillJob":
+        """The fill that ``exchange`` needs, asking for ``request``."""
         assert exchange.key is not None
         assert exchange.route.cache is not None
         return cls(
@@ -112,7 +115,7 @@ class FillJob:
             key=exchange.key.text,
             tags=exchange.key.tags,
             rules=exchange.route.cache,
-            request=exchange.request,
+            request=request,
             plan=plan,
             leader=Leader(),
         )

@@ -22,7 +22,7 @@ class OriginSide:
         self, exchange: Exchange, request: RequestHead, body: RequestBody | None
     ) -> tuple[ResponseHead, ResponseBody]:
         """The origin's response to ``request`` as it came. UpstreamError. What is learnt is noted in ``exchange``."""
-        fields = request_fields(request, protected=exchange.identity_names)
+        fields = request_fields(request, protected=exchange.identity_names, surrogate=exchange.route.cache is not None)
         started = self._clock.monotonic()
         try:
             head, arriving = await self._origin.send(request.with_fields(fields), body, _onward(exchange))

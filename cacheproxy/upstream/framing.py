@@ -8,6 +8,7 @@ from cacheproxy.semantics.fields import Pair
 from cacheproxy.upstream.reasons import Reason, failure
 
 LENGTH = re.compile(rb"[0-9]{1,18}")
+_DECODABLE = frozenset({b"gzip", b"deflate", b"compress", b"identity"})
 
 
 class Framing(NamedTuple):
@@ -24,8 +25,8 @@ class Framing(NamedTuple):
     def of(cls, pairs: Iterable[Pair], *, old: bool) -> Self:
         """Return the framing of a response with these field lines, of HTTP/1.0 if ``old``.
 
-        UpstreamError where two readers could disagree: several lengths, a length beside a coding, a coding other than
-        one ``chunked``, or any coding in an HTTP/1.0 response.
+        UpstreamError where two readers could disagree: several lengths, a length beside a coding, several codings or
+        one that others may decode, or any coding in an HTTP/1.0 response.
         """
         length: bytes | None = None
         coding: bytes | None = None
@@ -36,12 +37,22 @@ class Framing(NamedTuple):
                     raise failure(Reason.MALFORMED_RESPONSE, "ambiguous Content-Length")
                 length = value
             elif name == b"transfer-encoding":
-                if coding is not None or old or value.lower() != b"chunked":
-                    raise failure(Reason.MALFORMED_RESPONSE, "ambiguous or unknown transfer coding")
-                coding = value
+                if coding is not None or old or not _is_one_coding(value):
+                    raise failure(Reason.MALFORMED_RESPONSE, "ambiguous transfer coding")
+                coding = value.lower()
             elif name == b"connection":
                 options.update(option.strip(b" \t").lower() for option in value.split(b","))
         if length is not None and coding is not None:
             raise failure(Reason.MALFORMED_RESPONSE, "Content-Length beside a transfer coding")
-        keep_alive = b"close" not in options and (not old or b"keep-alive" in options)
-        return cls(None if length is None else int(length), coding is not None, keep_alive)
+        chunked = coding == b"chunked"
+        # A body in a coding of somebody's own ends with the connection (RFC 9112 §6.3).
+        keep_alive = (
+            b"close" not in options and (not old or b"keep-alive" in options) and chunked == (coding is not None)
+        )
+        return cls(None if length is None else int(length), chunked, keep_alive)
+
+
+def _is_one_coding(value: bytes) -> bool:
+    """Whether ``value`` is ``chunked``, or one coding that nobody on the way could take for another."""
+    coding = value.lower()
+    return coding == b"chunked" or (coding.isalpha() and b"chunked" not in coding and coding not in _DECODABLE)
