@@ -63,6 +63,11 @@ class Bus:
             except StateError as error:
                 wait_s = FIRST_WAIT_S if self._follower.trusted else min(wait_s * 2, LONGEST_WAIT_S)
                 log.warning("bus_lost", reason=error.reason, detail=error.detail)
+            except Exception:
+                # a bug of ours, which must be seen, and must not keep memory off for good, nor half up to date
+                wait_s = LONGEST_WAIT_S
+                self._follower.position = None
+                log.exception("bus_failed")
             finally:
                 self._follower.distrust()
             await asyncio.sleep(random.uniform(wait_s / 2, wait_s))  # noqa: S311 - spreads replicas, hides nothing

@@ -6,7 +6,9 @@ from collections import deque
 from cacheproxy.errors import StateError
 from cacheproxy.redis_link.contract import Message, Subscription
 
-CAPACITY = 200_000
+CAPACITY_BYTES = 64 << 20
+"""Past this, messages stay with the subscription, and in the end with Redis."""
+_OVERHEAD_BYTES = 200
 BATCH = 256
 """Messages handed out at once: a few milliseconds of work, so that requests get their turn."""
 _POLL_S = 60.0
@@ -19,6 +21,7 @@ class Inbox:
         """Start to read ``subscription``."""
         self._subscription = subscription
         self._messages: deque[Message] = deque()
+        self._size_bytes = 0
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._error: StateError | None = None
@@ -35,8 +38,10 @@ class Inbox:
                 return []
         if not self._messages and self._error is not None:
             raise self._error
+        batch = [self._messages.popleft() for _ in range(min(BATCH, len(self._messages)))]
+        self._size_bytes -= sum(map(_size_bytes, batch))
         self._room.set()
-        return [self._messages.popleft() for _ in range(min(BATCH, len(self._messages)))]
+        return batch
 
     async def aclose(self) -> None:
         """Stop reading and close the subscription."""
@@ -50,10 +55,15 @@ class Inbox:
                 message = await self._subscription.next(_POLL_S)
                 if message is not None:
                     self._messages.append(message)
+                    self._size_bytes += _size_bytes(message)
                     self._news.set()
-                if len(self._messages) >= CAPACITY:
+                while self._size_bytes >= CAPACITY_BYTES:
                     self._room.clear()
                     await self._room.wait()
         except StateError as error:
             self._error = error
             self._news.set()
+
+
+def _size_bytes(message: Message) -> int:
+    return len(message.payload) + _OVERHEAD_BYTES

@@ -54,6 +54,10 @@ class Receipts:
             waiter.acknowledged.add(replica)
             waiter.news.set()
 
+    def awaits(self, token: str) -> bool:
+        """Whether the waiter ``token`` is one of ours, who knows already that we have applied its purge."""
+        return token in self._waiting
+
     def live(self) -> set[str]:
         """Replicas heard of lately enough that they may answer from memory; those gone for long are forgotten."""
         now = self._clock.monotonic()

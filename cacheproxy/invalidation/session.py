@@ -158,12 +158,13 @@ class Session:
                 assert_never(said)
 
     def _take_record(self, record: Record, mapped_us: float = inf) -> None:
+        """Apply ``record`` unless that was done; from the stream, events up to ``mapped_us`` need no marking either."""
         is_new = self._follower.follow(record)
         match record:
             case PurgeRecord(applied=applied, waiter=waiter):
                 if is_new:
                     self._follower.apply(applied, "purge")
-                if waiter:
+                if waiter and (is_new or mapped_us == inf):
                     self._waiters.append(waiter)
             case EventRecord():
                 applied_here = self._listener.recorded(record) if is_new or record.at_us > mapped_us else None
@@ -190,9 +191,9 @@ class Session:
         if at is not None:
             self._mapped = Mapped(epoch=at.epoch, at_us=at.at_us)
         waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            with contextlib.suppress(StateError):
-                await self._parts.clock.acknowledge(waiter, self._parts.receipts.replica)
+        theirs = [waiter for waiter in waiters if not self._parts.receipts.awaits(waiter)]
+        with contextlib.suppress(StateError):
+            await self._parts.clock.acknowledge(theirs, self._parts.receipts.replica)
 
     # -- staying alive
 

@@ -157,10 +157,10 @@ class TagClock:
         entries = await self._link.call(*command, budget=background())
         return [fields[1] for _, fields in entries]
 
-    async def acknowledge(self, waiter: str, replica: str) -> None:
-        """Tell ``waiter`` that ``replica`` has applied its purge."""
-        said = json.dumps({"kind": "ack", "waiter": waiter, "replica": replica})
-        await self._link.call("PUBLISH", self.layout.bus, said, budget=background())
+    async def acknowledge(self, waiters: Sequence[str], replica: str) -> None:
+        """Tell ``waiters`` that ``replica`` has applied their purges."""
+        said = (json.dumps({"kind": "ack", "waiter": waiter, "replica": replica}) for waiter in waiters)
+        await self._link.batch([("PUBLISH", self.layout.bus, ack) for ack in said], background())
 
     async def _run(self, which: Script, keys: Sequence[str], args: Sequence[Arg], budget: Budget | None = None) -> Any:
         slot = (self.layout.clock, self.layout.stream, *keys)

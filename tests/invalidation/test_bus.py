@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+import structlog
 from redis.asyncio import Redis
 
 from cacheproxy.client import Publisher
@@ -457,3 +458,26 @@ async def test_a_bus_that_is_closed_answers_nothing_from_memory(valkey, replica)
     assert not one.bus.connected
     assert not one.ledger.trusted
     await one.bus.aclose()
+
+
+async def test_a_bug_is_seen_and_does_not_keep_memory_off(valkey, replica, hard, monkeypatch):
+    """Whatever goes wrong while listening is logged; another connection is made, and memory begins anew."""
+    one = replica(valkey)
+    await one.ready()
+    clears = one.ledger.clears
+    apply = one.ledger.apply
+    failures = iter([ZeroDivisionError()])
+
+    def fail_once(purge):
+        error = next(failures, None)
+        if error is not None:
+            raise error
+        apply(purge)
+
+    monkeypatch.setattr(one.ledger, "apply", fail_once)
+    monkeypatch.setattr("cacheproxy.invalidation.bus.LONGEST_WAIT_S", 0.1)
+    with structlog.testing.capture_logs() as lines:
+        await one.clock.purge(hard("a"))
+        await one.ledger.until_true(lambda: one.observed.up == [True, False, True])
+    assert [line["event"] for line in lines] == ["bus_failed"]
+    assert one.ledger.clears == clears + 1

@@ -64,7 +64,7 @@ async def test_what_came_before_the_connection_was_lost_is_not_lost():
 
 async def test_a_reader_that_is_too_slow_fills_no_memory(monkeypatch):
     """Past its capacity the inbox leaves messages with the subscription, until there is room."""
-    monkeypatch.setattr(inbox_module, "CAPACITY", 10)
+    monkeypatch.setattr(inbox_module, "CAPACITY_BYTES", 2_010)
     scripted = Scripted(25)
     inbox = Inbox(scripted)
     for _ in range(5):

@@ -187,3 +187,16 @@ async def test_a_soft_purge_does_not_undo_a_hard_one(one):
     for mode in (PurgeMode.HARD, PurgeMode.SOFT):
         await one.clock.purge(Purge(tags=("a",), mode=mode))
     assert (await view(one, "a")).judge(stamp, ["a"]) is Verdict.DEAD
+
+
+async def test_event_rules_that_nobody_follows_any_more_are_forgotten(one, hard):
+    """Each set of rules leaves two times in the clock, which go when they are older than any entry."""
+    one.clock.time_us = 1_000_000_000
+    epoch = (await one.clock.begin()).epoch
+    mapped = Mapped(epoch=epoch, at_us=1_000_000_000)
+    await one.clock.beat(Sign(replica="one", number=1, digest="old", mapped=mapped))
+    one.clock.time_us += 101_000_000
+    await one.clock.beat(Sign(replica="one", number=1, digest="new", mapped=mapped))
+    await one.clock.purge(hard("a"))
+    fields = await ask(one, "HKEYS", LAYOUT.clock)
+    assert {field for field in fields if field[1:2] == b":"} == {b"t:a", b"c:new"}

@@ -23,6 +23,16 @@ local function mark(tag, mode, at)
   redis.call('HSET', CLOCK, field, us(hard) .. ' ' .. us(soft))
 end
 
+-- The latest time in a field that may be dropped when it is past: a tag's, or how far event rules were followed.
+local function last_of(field, value)
+  local kind = string.sub(field, 1, 2)
+  if kind == 't:' then
+    local hard, soft = string.match(value, '^(%d+) (%d+)$')
+    return math.max(tonumber(hard or 0), tonumber(soft or 0))
+  end
+  return (kind == 'c:' or kind == 'm:') and tonumber(value) or math.huge
+end
+
 -- Keeps the clock small. No entry lives longer than `lifetime`, so none of them began before `now - lifetime`; what was
 -- purged before that concerns nobody. One step looks at about `count` fields, however many there are.
 local function compact(now, lifetime, count)
@@ -31,8 +41,7 @@ local function compact(now, lifetime, count)
   redis.call('HSET', CLOCK, 'base', us(base), 'sweep', step[1])
   local fields = step[2]
   for i = 1, #fields, 2 do
-    local hard, soft = string.match(fields[i + 1], '^(%d+) (%d+)$')
-    if hard and string.sub(fields[i], 1, 2) == 't:' and math.max(tonumber(hard), tonumber(soft)) <= base then
+    if last_of(fields[i], fields[i + 1]) <= base then
       redis.call('HDEL', CLOCK, fields[i])
     end
   end

@@ -146,7 +146,10 @@ SCRIPT_FAULTS = {
         "redis.call('HSET', CLOCK, field .. '?', us(hard)",
     ),
     "purge-forgets-the-other-mode": ("hard, soft = tonumber(hard or 0), tonumber(soft or 0)", "hard, soft = 0, 0"),
-    "compaction-drops-too-much": ("math.max(tonumber(hard), tonumber(soft)) <= base", "tonumber(hard) <= now"),
+    "compaction-drops-too-much": (
+        "if last_of(fields[i], fields[i + 1]) <= base then",
+        "if last_of(fields[i], fields[i + 1]) <= now then",
+    ),
     "base-not-moved": ("redis.call('HSET', CLOCK, 'base', us(base), 'sweep', step[1])", ""),
 }
 
