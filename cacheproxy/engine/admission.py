@@ -34,6 +34,7 @@ class Admission:
             self._recorder.event(Event.RATE_LIMIT, check.rule.name, "deny" if check.rule in over else "allow")
         if isinstance(verdict, Limited):
             exchange.error = "rate-limited"
+            exchange.limit_states = ()  # the 429 tells of its own
             return Reply(429, limited_fields(verdict), limited_problem(verdict))
         exchange.limit_states += verdict.states
         return None

@@ -9,7 +9,7 @@ from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Passed, Shared
 from cacheproxy.engine.leak_guard import names_caller
 from cacheproxy.engine.origin_side import OriginSide
 from cacheproxy.engine.recorder import Event, Recorder
-from cacheproxy.engine.serve import whole_seconds
+from cacheproxy.engine.serve import may_stand_in, whole_seconds
 from cacheproxy.engine.shared_body import SharedBody
 from cacheproxy.errors import UpstreamError
 from cacheproxy.fills.hit_for_miss import HitForMiss
@@ -19,7 +19,7 @@ from cacheproxy.semantics.conditional import completion_fields, fill_fields, rev
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.freshening import dated, freshen, head_agrees, validated, without_cookies
 from cacheproxy.semantics.head import ResponseHead
-from cacheproxy.semantics.plan import Fetch, Revalidate, is_error, may_serve_on_error
+from cacheproxy.semantics.plan import Fetch, Revalidate, is_error
 from cacheproxy.semantics.ranges import combine
 from cacheproxy.semantics.storing import Pass, PassReason, Store, assess
 from cacheproxy.semantics.tag_clock import Stamp
@@ -100,7 +100,7 @@ class Carrier:
 
     def _may_stand_in(self, job: FillJob) -> bool:
         stored = job.plan.stored
-        return stored is not None and may_serve_on_error(stored, job.rules, self._clock.now())
+        return stored is not None and may_stand_in(job.request, stored, job.rules, self._clock.now())
 
     async def _judge(self, job: FillJob, arrived: _Arrived) -> Shared:
         tags = response_tags(arrived.head.fields)
@@ -189,7 +189,7 @@ class Carrier:
         if not confirmed:
             return await self.carry(replace(job, plan=Fetch(reason=job.plan.reason)), arrived.stamp)
         renewed = [self._renewed(job, arrived, entry, fields) for entry in confirmed]
-        kept = [entry for entry in renewed if isinstance(entry, Entry)]
+        kept = [entry for entry in renewed if entry is not None]
         if len(kept) < len(renewed):
             if arrived.stamp is not None:
                 await self._drop(job)
@@ -202,14 +202,15 @@ class Carrier:
             await self._write(entry)
         return filled
 
-    def _renewed(self, job: FillJob, arrived: _Arrived, entry: Entry, fields: Fields) -> Entry | Pass:
-        """``entry`` with what a 304 (or HEAD) said, judged anew; Pass where it may be kept no longer."""
+    def _renewed(self, job: FillJob, arrived: _Arrived, entry: Entry, fields: Fields) -> Entry | None:
+        """``entry`` with what a 304 (or HEAD) said, judged anew; None where it may be kept no longer."""
         head = ResponseHead(entry.status, freshen(entry.fields, fields))
         request = replace(job.request, method="GET")
         verdict = assess(request, head, job.rules, requested_at=arrived.requested_at, received_at=arrived.received_at)
-        if isinstance(verdict, Pass) or arrived.stamp is None:
-            return verdict if isinstance(verdict, Pass) else Pass(PassReason.NO_LIFETIME)
-        renewed = _entry(job, arrived, verdict, entry.body, entry.tags)
+        tags = response_tags(fields)
+        if isinstance(verdict, Pass) or arrived.stamp is None or tags.refused:
+            return None
+        renewed = _entry(job, arrived, verdict, entry.body, (*entry.tags, *tags.tags))
         same = entry.vary == renewed.vary
         return replace(renewed, variance=entry.variance) if same else renewed
 
@@ -224,9 +225,9 @@ class Carrier:
         if not head_agrees(stored.fields, len(stored.body), head.fields):
             await self._drop(job)
         elif b"etag" in head.fields or b"last-modified" in head.fields:
-            fields = without_cookies(dated(head.fields, arrived.received_at))
+            fields = without_cookies(dated(head.fields, arrived.received_at), job.rules.shared_cookies)
             renewed = self._renewed(job, arrived, stored, fields)
-            await (self._write(renewed) if isinstance(renewed, Entry) else self._drop(job))
+            await (self._drop(job) if renewed is None else self._write(renewed))
 
     async def _drop(self, job: FillJob) -> None:
         await self._degrade.instead(Role.CACHE, self._store.delete(job.key), 0)
@@ -249,10 +250,10 @@ def _asking(job: FillJob, variants: Sequence[Entry]) -> Fields:
 def _combined(job: FillJob, part: Entry) -> Entry | None:
     """``part`` and what is stored as one (RFC 9111 §3.4), or None."""
     stored = job.plan.stored
-    selected = None if stored is None else combine(stored, part)
-    if selected is None:
+    if not isinstance(stored, Entry) or (selected := combine(stored, part)) is None:
         return None
-    return replace(part, status=selected.status, fields=selected.fields, body=selected.body)
+    tags = tuple(dict.fromkeys((*part.tags, *stored.tags)))
+    return replace(part, status=selected.status, fields=selected.fields, body=selected.body, tags=tags)
 
 
 def _entry(job: FillJob, arrived: _Arrived, verdict: Store, content: bytes, tags: Sequence[str]) -> Entry:

@@ -23,7 +23,7 @@ def dress(exchange: Exchange, reply: Reply) -> Reply:
 
 def _cache_status(exchange: Exchange) -> bytes:
     return cache_status(
-        hit=exchange.forward is None and exchange.tier is not None,
+        hit=exchange.hit,
         fwd=exchange.forward,
         fwd_status=exchange.forward_status,
         ttl=None if exchange.ttl_s is None else int(exchange.ttl_s // 1),

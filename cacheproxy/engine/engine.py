@@ -17,7 +17,7 @@ from cacheproxy.engine.problems import refused, unavailable
 from cacheproxy.engine.record import Journal, resource_type
 from cacheproxy.engine.reply import Reply, Shelved, Visited, problem
 from cacheproxy.engine.request_id import RequestIds
-from cacheproxy.engine.serve import reply_from, reply_through, whole_seconds
+from cacheproxy.engine.serve import may_stand_in, reply_from, reply_through, whole_seconds
 from cacheproxy.errors import ClientError, UpstreamError
 from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.keys import NoKey, cache_key
@@ -28,7 +28,7 @@ from cacheproxy.semantics.cache_status import Detail
 from cacheproxy.semantics.fields import Fields, Pair
 from cacheproxy.semantics.freshness import current_age
 from cacheproxy.semantics.head import RequestHead
-from cacheproxy.semantics.plan import Fetch, Forward, Refuse, Revalidate, Serve, ServeStale, may_serve_on_error, plan
+from cacheproxy.semantics.plan import Fetch, Forward, Refuse, Revalidate, Serve, ServeStale, plan
 from cacheproxy.semantics.tag_clock import Verdict
 from cacheproxy.storage.contract import Entry, Found, Store, Tier
 from cacheproxy.upstream.contract import OnInterim, RequestBody
@@ -262,7 +262,7 @@ class Engine:
         """What is stored in place of an origin's error, where stale-if-error allows it (RFC 5861 §4)."""
         now = self._clock.now()
         rules = exchange.route.cache
-        if entry is None or rules is None or not may_serve_on_error(entry, rules, now):
+        if entry is None or rules is None or not may_stand_in(exchange.request, entry, rules, now):
             return None
         exchange.detail = Detail.STALE_IF_ERROR
         return _stale(exchange, entry, current_age(entry.initial_age_s, entry.received_at, now))

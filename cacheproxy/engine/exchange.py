@@ -64,3 +64,8 @@ class Exchange:
     upstream_s: float = 0.0
     error: str = ""
     """The reason code of what went wrong."""
+
+    @property
+    def hit(self) -> bool:
+        """Whether it was answered from the store, and the origin was not asked (RFC 9211 §2.1)."""
+        return self.forward is None and self.x_cache in {XCache.HIT, XCache.STALE}

@@ -18,6 +18,7 @@ from cacheproxy.fills.contract import Held, Leases, Waited
 from cacheproxy.fills.flight import AbandonedError, Flights
 from cacheproxy.fills.hit_for_miss import HitForMiss
 from cacheproxy.invalidation.contract import Purger
+from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.plan import Fetch, Revalidate, Serve, plan
 from cacheproxy.semantics.tag_clock import Stamp, Verdict
 from cacheproxy.storage.contract import Store
@@ -26,6 +27,7 @@ PATIENCE_S = 5.0
 """How long a fill waits for another replica's before it asks the origin itself."""
 MAX_FOLLOWED = 2
 """How many fills a request waits for, one after the other, before it asks the origin itself."""
+_PART = frozenset({b"range", b"if-range"})
 
 
 class Filler:
@@ -60,7 +62,7 @@ class Filler:
 
         UpstreamError where the origin gave none.
         """
-        job = self._job(exchange, decided)
+        job = self._job(exchange, decided, exchange.request)
         try:
             return await self._follow(job) or await self._lead(job)
         except AbandonedError:
@@ -92,15 +94,17 @@ class Filler:
         return await job.leader.outcome(self._flights.start(name, self._run(job)))
 
     def refresh(self, exchange: Exchange, decided: Fetch | Revalidate) -> None:
-        """Fill in the background, unless a fill of the key is under way."""
-        job = self._job(exchange, decided)
+        """Fill in the background, unless that is under way: with the whole, though the client may want a part."""
+        whole = exchange.request.with_fields(exchange.request.fields.without(_PART))
+        job = self._job(exchange, decided, whole)
         job.leader.leave()
-        if self._flights.find(job.key) is None:
-            self._flights.start(job.key, self._run(job))
+        name = job.key if job.shared else f"{job.key} refresh"
+        if self._flights.find(name) is None:
+            self._flights.start(name, self._run(job))
 
-    def _job(self, exchange: Exchange, decided: Fetch | Revalidate) -> FillJob:
-        job = FillJob.of(exchange, decided)
-        job.shared = exchange.request.method == "GET" and b"range" not in exchange.request.fields
+    def _job(self, exchange: Exchange, decided: Fetch | Revalidate, request: RequestHead) -> FillJob:
+        job = FillJob.of(exchange, decided, request)
+        job.shared = request.method == "GET" and b"range" not in request.fields
         if self._hit_for_miss.remembers(job.key):
             self._recorder.event(Event.HIT_FOR_MISS)
             job.shared = False

@@ -38,7 +38,7 @@ class Journal:
     def record(self, exchange: Exchange, reply: Reply) -> None:
         """Note that ``exchange`` was answered with ``reply``."""
         seconds = self._clock.monotonic() - exchange.started
-        hit = exchange.forward is None and exchange.tier is not None
+        hit = exchange.hit
         self._recorder.request(
             method=exchange.request.method,
             route=exchange.route.name,

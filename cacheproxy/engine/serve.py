@@ -6,7 +6,9 @@ from cacheproxy.semantics.conditional import not_modified, not_modified_fields
 from cacheproxy.semantics.fields import Fields, Pair
 from cacheproxy.semantics.forwarding import response_fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
-from cacheproxy.semantics.ranges import select
+from cacheproxy.semantics.plan import Stored, may_serve_on_error
+from cacheproxy.semantics.ranges import covers, select
+from cacheproxy.semantics.rules import CacheRules
 from cacheproxy.storage.contract import Entry
 
 
@@ -22,6 +24,11 @@ def reply_from(request: RequestHead, entry: Entry, age: bytes | None) -> Reply:
         length: Pair = (b"content-length", b"%d" % len(selected.body))
         return Reply(selected.status, _aged(selected.fields.without((b"content-length",)), age).plus(length))
     return Reply(selected.status, _aged(selected.fields, age), selected.body)
+
+
+def may_stand_in(request: RequestHead, stored: Stored, rules: CacheRules, now: float) -> bool:
+    """Whether ``stored`` may answer ``request`` in place of the origin's error (RFC 5861 §4): no part for the whole."""
+    return (stored.status != 206 or covers(stored, request)) and may_serve_on_error(stored, rules, now)
 
 
 def whole_seconds(age_s: float) -> bytes:

@@ -46,13 +46,15 @@ class SharedBody:
                     await self._hand_over()
                     return None
                 self._notify()
-        except UpstreamError as error:
-            self._error = error
+        except BaseException as error:
+            # Also where the fill is cut short: the reader must not take half a body for all of it.
+            self._error = error if isinstance(error, UpstreamError) else UpstreamError(503, "shut-down", sent=True)
             raise
         finally:
             self._done = not self._handed_over
             self._notify()
-        await self._body.aclose()
+            if self._done:
+                await self._body.aclose()
         return b"".join(self._chunks)
 
     async def _hand_over(self) -> None:

@@ -1,7 +1,7 @@
 """An engine as ``wiring`` assembles it, over real memory stores, a scripted origin and a clock that only tests move."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from inspect import iscoroutinefunction
@@ -298,9 +298,11 @@ class House:
     async def quiet(self) -> None:
         """Come back when nothing can run until a test does something."""
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(0)
-        while loop._ready:  # type: ignore[attr-defined]
+        ready: deque[object] = loop._ready  # type: ignore[attr-defined]
+        while True:
             await asyncio.sleep(0)
+            if not ready:
+                return
 
     def leaks(self) -> dict[str, int]:
         """What is still held though nobody is there to want it."""
@@ -310,7 +312,7 @@ class House:
         return {name: count for name, count in held.items() if count}
 
 
-def _assemble(policy: str, origin: Origin, store: MemoryStore, clock: FakeClock, **parts: Any) -> House:
+def _assemble(policy: str, *, origin: Origin, store: MemoryStore, clock: FakeClock, **parts: Any) -> House:
     """As ``wiring.application.assemble``, with each collaborator in a Shaky."""
     notes = parts.get("notes") or Notes()
     inner_purger = parts.get("purger") or LocalPurger(store, "r1", 86_400.0, clock)
@@ -364,8 +366,8 @@ async def build(clock: FakeClock) -> AsyncIterator[Callable[..., House]]:
     houses: list[House] = []
 
     def make(policy: str = POLICY, **parts: Any) -> House:
-        store = parts.pop("store", None) or MemoryStore(1 << 20, clock=clock)
-        houses.append(_assemble(policy, parts.pop("origin", None) or Origin(), store, clock, **parts))
+        parts = {"store": MemoryStore(1 << 20, clock=clock), "origin": Origin(), **parts}
+        houses.append(_assemble(policy, clock=clock, **parts))
         return houses[-1]
 
     yield make
