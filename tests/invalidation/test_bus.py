@@ -307,14 +307,14 @@ async def test_where_nobody_listened_everything_is_purged(valkey, replica, on_ga
 
 async def test_a_gap_that_another_replica_bridged_is_none(valkey, replica):
     """As long as somebody listened, a replica that was away costs nobody anything."""
-    one = replica(valkey, "one")
+    one = replica(valkey, "one", heartbeat_s=0.25)
     await one.ready()
-    two = replica(valkey, "two")
+    two = replica(valkey, "two", heartbeat_s=0.25)
     await two.ready()
     await _heartbeats(one, 3)
     await two.bus.aclose()
     await _heartbeats(one, 3)
-    again = replica(valkey, "two")
+    again = replica(valkey, "two", heartbeat_s=0.25)
     await again.ready()
     await _heartbeats(again, 8)  # longer than a break is let pass
     assert (one.observed.counts["gap"], again.observed.counts["gap"]) == (0, 0)
