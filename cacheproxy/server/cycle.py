@@ -38,7 +38,7 @@ class Cycle:
         try:
             reply = await self._edge.handle(self._request, self.body, self._arrived.client, self._interim)
         except Exception:
-            log.exception("request failed", target=self._request.target.decode("latin-1"))
+            log.exception("request failed", path=self._request.path.decode("latin-1"))
             reply = problem(500, "internal-error", "a fault of the proxy; its log has the details")
         return await self._send(reply)
 
@@ -91,7 +91,7 @@ class Cycle:
                     self._outlet.write(b"%x\r\n%s\r\n" % (len(chunk), chunk) if chunked else chunk)
                     await self._outlet.drained()
         except CacheproxyError as error:
-            log.warning("response cut off", target=self._request.target.decode("latin-1"), reason=str(error))
+            log.warning("response cut off", path=self._request.path.decode("latin-1"), reason=str(error))
             self._outlet.abort()
             return False
         except asyncio.CancelledError:
