@@ -91,6 +91,11 @@ class ClusterLink:
         slot = slot_of(("EVALSHA", script.sha, len(keys), *keys))
         return await self._send(slot, partial(_run, script, keys, args), self._within(budget))
 
+    async def masters(self, budget: Budget | None = None) -> list[RedisLink]:
+        """The servers that between them hold every key, for commands that are about no key (SCAN). StateError."""
+        await self._known(self._within(budget))
+        return [self._link(each) for each in self._map.masters]
+
     async def ping(self, timeout_s: float) -> None:
         """Learn the masters and ask each for a sign of life. StateError if one gives none."""
         budget = Budget(asyncio.get_running_loop().time() + timeout_s)

@@ -107,6 +107,10 @@ class RedisLink:
             raise self._error(reply)
         return reply
 
+    async def masters(self, budget: Budget | None = None) -> "list[RedisLink]":  # noqa: ARG002 - ClusterLink's
+        """The servers that between them hold every key: this one."""
+        return [self]
+
     async def ping(self, timeout_s: float) -> None:
         """Connect and ask for a sign of life, waiting longer than a request would. StateError if there is none."""
         now = asyncio.get_running_loop().time()

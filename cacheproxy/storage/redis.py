@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cacheproxy.clock import Clock, SystemClock
 from cacheproxy.redis_link.contract import Budget, Command, Link
@@ -73,12 +73,12 @@ class RedisStore:
         if seen.value is None:
             return None
         if not is_marker(seen.value):
-            return await self._judged(self._entry(key, seen.value), request, seen.clock, budget)
+            return await self._judged(self._entry(key, seen.value, tags), request, seen.clock, budget)
         refs = self._remember(key, seen.value)
         for name in self._fitting(refs, request):
             if name not in seen.guessed:
                 seen = await self._look(key, [name], tags, budget)
-            found = await self._judged(self._entry(key, seen.guessed[name]), request, seen.clock, budget)
+            found = await self._judged(self._entry(key, seen.guessed[name], tags), request, seen.clock, budget)
             if found is not None:
                 return found
         return None
@@ -143,14 +143,17 @@ class RedisStore:
             told = await self._clock_link.call(*ask_clock, budget=budget)
         return _Seen(value, dict(zip(names, guessed, strict=True)), read_clock(asked, told))
 
-    def _entry(self, key: str, value: bytes | None) -> Entry | None:
+    def _entry(self, key: str, value: bytes | None, tags: Collection[str] = ()) -> Entry | None:
+        """The entry in ``value``, with ``tags`` that it must carry: another program that wrote it may not know them."""
         if value is None:
             return None
         entry = unpack(value)
         if isinstance(entry, Corrupt) or entry.key != key:
             self.corrupt += 1
             return None
-        return entry
+        if set(entry.tags).issuperset(tags):
+            return entry
+        return replace(entry, tags=tuple(dict.fromkeys((*entry.tags, *tags))))
 
     async def _judged(
         self, entry: Entry | None, request: Fields, clock: ClockView, budget: Budget | None

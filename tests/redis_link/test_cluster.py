@@ -115,6 +115,18 @@ async def test_keys_of_all_nodes_are_reached(cluster: Cluster, connected) -> Non
     assert link.up
 
 
+async def test_what_is_about_no_key_is_asked_of_every_master(cluster: Cluster, connected) -> None:
+    """Between them the masters hold every key."""
+    link = connected(cluster.url, PATIENT).cache
+    names = {f"all:{n}".encode() for n in range(50)}
+    await link.batch([("SET", name, "x") for name in names])
+    masters = await link.masters()
+    found = [key for master in masters for key in await master.call("KEYS", "all:*")]
+    await link.batch([("DEL", name) for name in names])
+    assert len(masters) == 3
+    assert sorted(found) == sorted(names)
+
+
 async def test_one_failing_command_of_a_batch_fails_it(cluster: Cluster, connected) -> None:
     """As with one server: StateError, and the link stays up."""
     link = connected(cluster.url, PATIENT).cache
@@ -133,6 +145,10 @@ async def test_a_moved_slot_is_followed(cluster: Cluster, connected) -> None:
     assert await link.call("GET", "{moved}:1") == b"one"
     get = script("get", "return redis.call('GET', KEYS[1])")
     assert await link.run(get, ["{moved}:1"]) == b"one"
+    sent_on = b""
+    while sent_on != (sent_on := _moved(owner)):  # the map is read anew within the second, and then no more
+        await asyncio.sleep(0.3)
+        assert await link.call("GET", "{moved}:1") == b"one"
 
 
 async def test_a_slot_on_its_way_is_asked_for(cluster: Cluster, connected) -> None:
@@ -208,6 +224,12 @@ async def _replicate(cluster: Cluster, master, replica) -> None:
 def _raw(client, *command) -> bytes:
     client.response_callbacks.clear()
     return bytes(client.execute_command(*command))
+
+
+def _moved(node) -> bytes:
+    """How often ``node`` has sent a client elsewhere."""
+    with redis.Redis(port=node.port) as client:
+        return _raw(client, "INFO", "errorstats").partition(b"errorstat_MOVED:count=")[2].split()[0]
 
 
 async def _owner_and_other(cluster: Cluster, slot: int):
