@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol, assert_never
 
 from cacheproxy.clock import Clock
@@ -25,7 +26,7 @@ from cacheproxy.policy.route import Count, Policy
 from cacheproxy.policy.router import Match, Router
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.semantics.cache_status import Detail
-from cacheproxy.semantics.fields import Fields, Pair
+from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.freshness import current_age
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.plan import Fetch, Forward, Refuse, Revalidate, Serve, ServeStale, plan
@@ -34,12 +35,16 @@ from cacheproxy.storage.contract import Entry, Found, Store, Tier
 from cacheproxy.upstream.contract import OnInterim, RequestBody
 
 
-@dataclass(frozen=True, slots=True)
 class Active:
     """The policy in force. A reload replaces it whole; a request keeps the one it began with."""
 
-    policy: Policy
-    router: Router
+    __slots__ = ("match", "policy")
+
+    def __init__(self, policy: Policy, router: Router) -> None:
+        """Route by ``router``, remembering the latest."""
+        self.policy = policy
+        self.match = lru_cache(maxsize=2048)(router.match)
+        """``Router.match``: a pure function, and most requests are for few targets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,15 +143,11 @@ class Engine:
         on_interim: OnInterim | None,
         policy: Policy,
     ) -> Exchange:
-        given = request.fields.get(b"x-request-id")
-        request_id = self._request_ids.of(given)
-        named: Pair = (b"x-request-id", request_id.encode())
-        fields = request.fields.plus(named) if given is None else request.fields.replaced(*named)
         return Exchange(
-            request=request.with_fields(fields),
+            request=request,
             body=body,
             on_interim=on_interim,
-            request_id=request_id,
+            request_id=self._request_ids.of(request.fields.get(b"x-request-id")),
             started=self._clock.monotonic(),
             now=self._clock.now(),
             budget=Budget(asyncio.get_running_loop().time() + self._budget_s),
@@ -271,7 +272,7 @@ class Engine:
 def _route(exchange: Exchange, active: Active) -> None:
     """Step 2. ClientError for a path that two readers would route differently, or a body where none is taken."""
     request = exchange.request
-    match = active.router.match(request.method, request.path, request.authority) or Match(active.policy.fallback)
+    match = active.match(request.method, request.path, request.authority) or Match(active.policy.fallback)
     exchange.route, exchange.params = match.route, match.params
     if match.route.refuse_body and exchange.body is not None:
         raise ClientError(413, "body-refused", "this route takes no request body")

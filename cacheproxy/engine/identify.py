@@ -36,12 +36,14 @@ class Identifier:
             exchange.identity_names = frozenset(name for name, _ in told)
             if told:
                 exchange.request = request.with_fields(request.fields.plus(*told))
-        exchange.identity = Identity(
-            client_ip=exchange.identity.client_ip,
-            session_id=None if session is None else session.id,
-            session={} if session is None else session.fields,
-            tenant=tenant_of(policy.tenant, request, session, peer_trusted=exchange.peer_trusted),
-        )
+        tenant = tenant_of(policy.tenant, request, session, peer_trusted=exchange.peer_trusted)
+        if session is not None or tenant is not None:
+            exchange.identity = Identity(
+                client_ip=exchange.identity.client_ip,
+                session_id=None if session is None else session.id,
+                session={} if session is None else session.fields,
+                tenant=tenant,
+            )
         _enforce(policy.tenant, exchange.identity)
 
     async def _session(self, exchange: Exchange, rules: SessionRules) -> Session | None:
