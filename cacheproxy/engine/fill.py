@@ -22,11 +22,17 @@ from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.plan import Fetch, Revalidate, Serve, plan
 from cacheproxy.semantics.tag_clock import Stamp, Verdict
 from cacheproxy.storage.contract import Store
+from cacheproxy.upstream.reasons import Reason
 
 PATIENCE_S = 5.0
 """How long a fill waits for another replica's before it asks the origin itself."""
 MAX_FOLLOWED = 2
 """How many fills a request waits for, one after the other, before it asks the origin itself."""
+_LEADERS_OWN = frozenset({
+    Reason.CLOSED_EARLY, Reason.BODY_TRUNCATED, Reason.MALFORMED_RESPONSE, Reason.HEAD_TOO_LARGE,
+    Reason.TOO_MANY_FIELDS, Reason.TOO_MANY_INTERIM, Reason.UNASKED_UPGRADE,
+})  # fmt: skip
+"""Failures that an odd request may have brought about: not to be those of all who wait for it."""
 _PART = frozenset({b"range", b"if-range"})
 
 
@@ -73,14 +79,21 @@ class Filler:
 
         It is looked up like any stored response: requests differ in what Vary names, and since that fill began the
         response may have been purged. Those whom it did not serve may have a fill in common, but wait no third time.
+        UpstreamError where the origin failed, and would have failed ``job`` too.
         """
-        for _ in range(MAX_FOLLOWED):
+        for turn in range(1, MAX_FOLLOWED + 1):
             flight = self._flights.find(job.key) if job.shared else None
             if flight is None:
                 return None
             job.exchange.collapsed = True
             self._recorder.event(Event.COLLAPSED, "flight")
-            if isinstance(await asyncio.shield(flight), GaveUp):
+            try:
+                shared = await asyncio.shield(flight)
+            except UpstreamError as error:
+                if turn == MAX_FOLLOWED or error.reason not in _LEADERS_OWN:
+                    raise
+                continue
+            if isinstance(shared, GaveUp):
                 break
             filled = await self._filled_meanwhile(job)
             if filled is not None:
