@@ -202,6 +202,52 @@ async def test_a_late_reply_reaches_nobody(scripted, connected) -> None:
     assert scripted.connections == 1
 
 
+async def test_a_hung_connection_is_thrown_away(scripted, connected) -> None:
+    """One connection of a healthy server hangs (a firewall forgot it): one call pays, the next has a new connection."""
+    hung = True
+
+    def answer(command: list[bytes]) -> bytes | None:
+        nonlocal hung
+        if command[0] == b"HELLO":
+            hung = scripted.connections == 1
+            return scripted.HELLO
+        return None if hung else scripted.well(command)
+
+    scripted.answer = answer
+    link = connected(scripted.url, Tuning(limit_s=LIMIT_S)).cache
+    assert (await timed(lambda: link.call("ECHO", "x")))[0] == "timeout"
+    assert await link.call("ECHO", "x", budget=Budget(asyncio.get_running_loop().time() + 5)) == b"x"
+    assert (link.up, scripted.connections) == (True, 2)
+
+
+async def test_failures_with_answers_in_between_open_nothing(scripted, connected) -> None:
+    """Only failures in a row count: two of three calls lost, again and again, leave the link up."""
+    calls = 0
+
+    def answer(command: list[bytes]) -> bytes:
+        nonlocal calls
+        if command[0] == b"HELLO":
+            return scripted.HELLO
+        calls += 1
+        return b"" if calls % 3 else scripted.well(command)
+
+    scripted.answer = answer
+    link = connected(scripted.url, PATIENT).cache
+    for _ in range(4):
+        for _ in range(2):
+            assert (await timed(lambda: link.call("ECHO", "x")))[0] == "lost"
+        assert await link.call("ECHO", "x") == b"x"
+
+
+async def test_a_replica_is_no_server_for_us(fresh_valkey, connected) -> None:
+    """A replica would answer reads and refuse writes: it is told at once, and not taken for recovered by a probe."""
+    with fresh_valkey.client() as outside:
+        outside.replicaof("127.0.0.1", 1)
+    link = connected(fresh_valkey.url, PATIENT).cache
+    assert (await timed(lambda: link.call("PING")))[0] == "readonly"
+    assert not link.up
+
+
 async def test_one_budget_bounds_all_calls(scripted, connected) -> None:
     """Calls made one after the other under one budget end together at its deadline, however many there are."""
     scripted.answer = scripted.after_hello(None)

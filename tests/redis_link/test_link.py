@@ -86,6 +86,16 @@ async def test_a_cancelled_caller_shifts_nobodys_reply(roles: Roles) -> None:
     assert await link.call("ECHO", "after") == b"after"
 
 
+async def test_a_command_whose_caller_left_before_it_was_sent_is_not(roles: Roles) -> None:
+    """Cancelled in the very turn in which it was made, a command never reaches the server."""
+    await roles.cache.ping(2.0)
+    caller = asyncio.create_task(roles.cache.call("SET", "never", 1))
+    await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.wait([caller])
+    assert await roles.cache.call("EXISTS", "never") == 0
+
+
 async def test_a_spent_budget_leaves_a_moment(roles: Roles) -> None:
     """With its deadline past, a call still gets a few milliseconds: in a burst our own event loop spends budgets."""
     await roles.cache.ping(2.0)

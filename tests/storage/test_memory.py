@@ -195,6 +195,18 @@ def test_what_is_larger_than_the_store_is_not_kept(entry: MakeEntry, clock) -> N
     assert store.find("other", ANY) is not None
 
 
+def test_a_newcomer_is_not_its_own_victim(entry: MakeEntry, clock) -> None:
+    """Room is made before an entry comes in: where all others are hot, it is one of them that goes."""
+    store = MemoryStore(20_000, clock=clock)
+    store.trust(True, epoch="e1")
+    for n in range(100):
+        store.keep(entry(f"hot:{n}"))
+        for hot in range(n + 1):
+            store.find(f"hot:{hot}", ANY)
+        assert store.find(f"hot:{n}", ANY) is not None
+    assert store.evictions > 0
+
+
 @pytest.mark.parametrize("kind", ["hot", "cold"])
 def test_a_scan_does_not_wash_out_what_is_hot(entry: MakeEntry, clock, kind: str) -> None:
     """Keys asked for again survive a long scan of keys asked for once; those never asked for again do not."""

@@ -287,7 +287,7 @@ async def test_the_clock_may_be_on_another_server(store, fresh_valkey, roles: Ro
 
 async def test_a_clock_made_anew_between_two_trips_is_no_clock(store, link, roles, entry: MakeEntry) -> None:
     """What the first trip said of some tags counts for nothing if the second finds another epoch."""
-    await store.write(entry())
+    await store.write(entry(stamp=Stamp("e2", 100)))
 
     class Renewing(CountingLink):
         async def call(self, *command, budget=None):
