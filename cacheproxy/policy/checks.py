@@ -8,6 +8,7 @@ from cacheproxy.policy.compile import UNMATCHED, merged, names_identity
 from cacheproxy.policy.complaints import meant
 from cacheproxy.policy.lookup import SINGLE, SOURCES
 from cacheproxy.policy.model_cache import CacheModel
+from cacheproxy.policy.model_limits import LimitModel
 from cacheproxy.policy.models import PolicyModel, RouteModel
 from cacheproxy.policy.paths import Kind, MatchRule
 from cacheproxy.policy.route import Route
@@ -90,8 +91,33 @@ def _policy_limits(policy: PolicyModel) -> Iterator[Complaint]:
             yield ("limits", name, "by"), "counts by the session, but there is no `session:`"
         if policy.tenant is None and "tenant" in limit.by:
             yield ("limits", name, "by"), "counts by the tenant, but there is no `tenant:`"
-        if limit.burst and limit.algorithm not in {"gcra", "token_bucket"}:
-            yield ("limits", name, "burst"), f"`{limit.algorithm}` has no burst; `gcra` and `token_bucket` have"
+        yield from (
+            (("limits", name, key), message) for key, message in (*_rate_faults(limit), *_concurrency_faults(limit))
+        )
+
+
+def _rate_faults(limit: LimitModel) -> Iterator[tuple[str, str]]:
+    """What a limit says of its rate that cannot be, with the key that says it."""
+    if limit.burst and limit.algorithm not in {"gcra", "token_bucket"}:
+        yield "burst", f"`{limit.algorithm}` has no burst; `gcra` and `token_bucket` have"
+    costs = limit.cost
+    if limit.count == "miss" and (costs.hit or costs.stale) and len({costs.hit, costs.stale, costs.miss}) > 1:
+        yield "cost", "`count: miss` means that hits cost nothing; give one of the two"
+    if not (costs.hit or costs.stale or costs.miss):
+        yield "cost", "nothing would ever count"
+    if limit.max_delay is not None and limit.on_limit != "delay":
+        yield "max_delay", "nothing is held back; `on_limit: delay` does that"
+
+
+def _concurrency_faults(limit: LimitModel) -> Iterator[tuple[str, str]]:
+    """What a limit without a rate says of one, with the key that says it."""
+    if limit.rated:
+        return
+    for key in ("algorithm", "burst", "cost", "precision", "on_redis_down"):
+        if key in limit.model_fields_set:
+            yield key, "this limit has no `rate` that it could speak of"
+    if limit.on_limit == "delay":
+        yield "on_limit", "a request is held back until its `rate` allows it, and there is none"
 
 
 def _secrets(policy: PolicyModel) -> Iterator[Complaint]:
@@ -106,6 +132,8 @@ def _secrets(policy: PolicyModel) -> Iterator[Complaint]:
 def _session(checked: _Checked) -> Iterator[Complaint]:
     if checked.route.session == "required" and checked.policy.session is None:
         yield (*checked.at, "session"), "the route requires a session, but there is no `session:` to say where they are"
+    if checked.route.session_redirect is not None and checked.route.session != "required":
+        yield (*checked.at, "session_redirect"), "nobody is sent to log in where no session is required"
 
 
 def _cache(checked: _Checked) -> Iterator[Complaint]:

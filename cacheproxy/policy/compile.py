@@ -6,9 +6,8 @@ from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
 from cacheproxy.policy.model_cache import CacheDefaults, CacheModel
+from cacheproxy.policy.model_limits import ExemptModel, LimitModel
 from cacheproxy.policy.models import (
-    ExemptModel,
-    LimitModel,
     PolicyModel,
     RouteModel,
     SessionModel,
@@ -21,9 +20,12 @@ from cacheproxy.policy.route import (
     Count,
     EventRules,
     Exemption,
+    LimitHeaders,
     LimitMode,
     LimitRule,
+    OnLimit,
     Policy,
+    Precision,
     QueryRules,
     Route,
     Scope,
@@ -82,7 +84,9 @@ def compile_route(
         match=tuple(route.match),
         session=SessionUse(route.session),
         user_field=model.session.user_field if model.session else "user_id",
+        session_redirect=route.session_redirect or "",
         limits=tuple(limits[name] for name in route.limits),
+        limit_headers=LimitHeaders(model.limit_headers),
         purge=tuple(route.purge),
         refuse_body=route.refuse_body,
         tenant_required=tenant_required,
@@ -106,18 +110,24 @@ def names_identity(cache: CacheModel) -> bool:
 
 
 def compile_limit(name: str, limit: LimitModel) -> LimitRule:
-    """A rate limit."""
+    """A limit."""
     requests, period_s = limit.rate
     return LimitRule(
         name=name,
-        limit=requests,
+        limit=requests if limit.rated else 0,
         period_s=period_s,
+        concurrency=limit.concurrency or 0,
         burst=limit.burst,
         by=tuple(limit.by),
         algorithm=Algorithm(limit.algorithm),
         count=Count(limit.count),
         without_redis=WithoutRedis(limit.on_redis_down),
-        cost=limit.cost,
+        cost=limit.cost.miss,
+        cost_hit=limit.cost.hit,
+        cost_stale=limit.cost.stale,
+        precision=Precision(limit.precision),
+        on_limit=OnLimit(limit.on_limit),
+        max_delay_s=1.0 if limit.max_delay is None else limit.max_delay,
         mode=LimitMode(limit.mode),
         exempt=compile_exemption(limit.exempt) if limit.exempt else None,
     )

@@ -131,7 +131,10 @@ def _path_why_not(wanted: tuple[Segment, ...], given: list[bytes]) -> str:
 
 
 def _limit(rule: LimitRule) -> str:
-    return f"{rule.name}: {rule.limit} per {rule.period_s:g}s by {', '.join(rule.by)} ({rule.algorithm}, {rule.count})"
+    rate = f"{rule.limit} per {rule.period_s:g}s" if rule.limit else ""
+    in_flight = f"{rule.concurrency} in flight" if rule.concurrency else ""
+    how = f"{rule.algorithm}, {rule.count}" if rule.limit else rule.count
+    return f"{rule.name}: {' and '.join(filter(None, (rate, in_flight)))} by {', '.join(rule.by)} ({how})"
 
 
 def _freshness(rules: CacheRules) -> str:

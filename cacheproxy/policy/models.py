@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from cacheproxy.policy.model_cache import CacheDefaults, CacheModel
+from cacheproxy.policy.model_limits import LimitModel
 from cacheproxy.policy.model_types import (
     Cidr,
     Duration,
@@ -14,9 +15,7 @@ from cacheproxy.policy.model_types import (
     Matches,
     Model,
     PositiveDuration,
-    Rate,
     Secret,
-    Subjects,
     TagTemplates,
     Token,
     Tokens,
@@ -60,6 +59,19 @@ def _identity(fields: dict[str, str]) -> dict[str, str]:
         if _NEVER_IDENTITY.fullmatch(name):
             raise ValueError(f"`{name}` has a meaning of its own and cannot carry identity; write `X-User-Id`")
     return fields
+
+
+def _login(place: str) -> str:
+    path, _, query = place.partition("?")
+    parts = urlsplit(path)
+    absolute = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    if not absolute and not (path.startswith("/") and not path.startswith(("//", "/\\"))):
+        raise ValueError(f"{shown(place)} is not a place to log in; write `/login?next={{target}}`, or a whole URL")
+    if not re.fullmatch(r"[!-~]+", place):
+        raise ValueError(f"{shown(place)} holds what a URL cannot; write it percent-encoded")
+    if "{" in path or "}" in path or re.search(r"[{}]", query.replace("{target}", "")) or query.count("{target}") > 1:
+        raise ValueError(f"{shown(place)} may hold `{{target}}` once, in its query, and no other name")
+    return place
 
 
 def _tenant_source(source: str) -> str:
@@ -140,28 +152,6 @@ class TenantModel(Model):
     status: int = Field(default=400, ge=400, le=499, description="The answer to those.")
 
 
-class ExemptModel(Model):
-    """Whom a limit does not concern."""
-
-    networks: list[Cidr] = Field(default=[], description="Clients with these addresses.")
-    header: Token | None = Field(default=None, description="Requests with the secret in this field.")
-    secret: Secret | None = Field(default=None, repr=False)
-
-
-class LimitModel(Model):
-    """A rate limit."""
-
-    rate: Rate = Field(default=(100, 60.0), description="`100/minute`, `10/s`, `100 per 60s`.")
-    by: Subjects = Field(default=["client_ip"], description="For each of what.")
-    algorithm: Literal["gcra", "sliding_window", "sliding_log", "fixed_window", "token_bucket"] = "gcra"
-    burst: int = Field(default=0, ge=0, description="What may come at once (gcra, token_bucket); 0: the whole rate.")
-    count: Literal["all", "miss"] = Field(default="all", description="Whether hits count too.")
-    on_redis_down: Literal["allow", "deny", "local"] = "allow"
-    cost: int = Field(default=1, ge=1, description="What one request counts.")
-    mode: Literal["enforce", "shadow"] = Field(default="enforce", description="shadow: count, and refuse nobody.")
-    exempt: ExemptModel | None = None
-
-
 class DefaultsModel(Model):
     """What routes share."""
 
@@ -177,6 +167,10 @@ class RouteModel(Model):
     cache: CacheModel | None = None
     limits: Words = Field(default=[], description="Names of the limits that apply.")
     purge: TagTemplates = Field(default=[], description="Tags purged once the origin has answered with success.")
+    session_redirect: Annotated[str, AfterValidator(_login)] | None = Field(
+        default=None,
+        description="Where readers without a required session are sent: `/login?next={target}`; else they get 401.",
+    )
     refuse_body: bool = Field(default=False, description="Answer requests that have a body with 413.")
 
 
@@ -197,7 +191,10 @@ class PolicyModel(Model):
     trusted_proxies: list[Cidr] = Field(default=[], description="Whose word on the client address counts.")
     session: SessionModel | None = None
     tenant: TenantModel | None = None
-    limits: dict[Identifier, LimitModel] = Field(default={}, description="Rate limits by name.")
+    limits: dict[Identifier, LimitModel] = Field(default={}, description="Limits by name.")
+    limit_headers: Literal["standard", "legacy", "both", "none"] = Field(
+        default="both", description="What responses say of limits: RateLimit and RateLimit-Policy, X-RateLimit-*, both."
+    )
     defaults: DefaultsModel = Field(default_factory=DefaultsModel)
     routes: list[RouteModel] = Field(default=[], description="The first that matches wins.")
     events: EventsModel = Field(default_factory=EventsModel)

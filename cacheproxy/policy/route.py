@@ -45,6 +45,14 @@ class Count(StrEnum):
     MISS = "miss"
 
 
+class Outcome(StrEnum):
+    """How a request is answered, as far as its cost goes: from the cache, from there though stale, by the origin."""
+
+    HIT = "hit"
+    STALE = "stale"
+    MISS = "miss"
+
+
 class WithoutRedis(StrEnum):
     """What a limit does while Redis does not answer."""
 
@@ -95,11 +103,14 @@ class Exemption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitRule:
-    """``limit`` requests per ``period_s``, for each value of ``by``."""
+    """``limit`` requests per ``period_s``, and ``concurrency`` in flight at once, for each value of ``by``."""
 
     name: str
     limit: int
+    """0: any number, and only ``concurrency`` bounds them."""
     period_s: float
+    concurrency: int = 0
+    """Among all replicas; 0 for any number."""
     burst: int = 0
     """What may come at once (GCRA, token bucket); 0 means ``limit``."""
     by: tuple[str, ...] = ("client_ip",)
@@ -113,8 +124,26 @@ class LimitRule:
     """How long DELAY may hold a request back; one that would wait longer is rejected."""
     cost: int = 1
     """What one request counts; more than the burst takes all of it."""
+    cost_hit: int | None = None
+    """What one counts that is a hit; None: as any other."""
+    cost_stale: int | None = None
+    """What one counts that is answered stale; None: as any other."""
     exempt: Exemption | None = None
     precision: Precision = Precision.EXACT
+
+    @property
+    def waits_for_outcome(self) -> bool:
+        """Whether what a request counts is known only when it is known how it will be answered."""
+        return self.count is Count.MISS or {self.cost_hit, self.cost_stale} - {None, self.cost} != set()
+
+    def cost_of(self, outcome: Outcome) -> int:
+        """What a request counts that is answered so."""
+        if outcome is Outcome.MISS:
+            return self.cost
+        if self.count is Count.MISS:
+            return 0
+        given = self.cost_hit if outcome is Outcome.HIT else self.cost_stale
+        return self.cost if given is None else given
 
 
 class SessionScheme(StrEnum):
@@ -223,7 +252,11 @@ class Route:
     user_field: str = "user_id"
     """The session field that names the user (``SessionRules.user_field``)."""
     session: SessionUse = SessionUse.OPTIONAL
+    session_redirect: str = ""
+    """Where readers without a required session are sent; empty: they are answered 401."""
     limits: tuple[LimitRule, ...] = ()
+    limit_headers: LimitHeaders = LimitHeaders.BOTH
+    """What responses say of limits."""
     purge: tuple[Template, ...] = ()
     refuse_body: bool = False
     match: tuple[MatchRule, ...] = ()
@@ -239,6 +272,17 @@ class Route:
     bypass: BypassRules = field(default_factory=BypassRules)
     tenant_required: bool = False
     """Without a tenant there is no cache (``tenant.enforce``)."""
+
+    @property
+    def key_names(self) -> frozenset[str]:
+        """The names in its key and suffix."""
+        templates = [template for template in (self.key, self.suffix) if template is not None]
+        return frozenset(name for template in templates for name in template.names)
+
+    @property
+    def names_client(self) -> bool:
+        """Whether its keys hang on the client's address, which is not in the request's own bytes."""
+        return "client_ip" in self.key_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
