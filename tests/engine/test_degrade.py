@@ -1,0 +1,156 @@
+"""Life without shared state: whatever cannot be asked, the request is answered."""
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from cacheproxy.engine.degrade import Degrade, Role
+from cacheproxy.engine.recorder import NullRecorder
+from cacheproxy.errors import StateError
+from cacheproxy.semantics.fields import Fields
+from cacheproxy.storage.memory import MemoryStore
+from cacheproxy.upstream.fake import Answer
+
+ETAG = ("etag", '"1"')
+SID = ("cookie", "sid=s-ann")
+CALLS = [
+    ("store", "read", "cache"),
+    ("store", "write", "cache"),
+    ("store", "variants", "cache"),
+    ("store", "delete", "cache"),
+    ("leases", "acquire", "cache"),
+    ("leases", "release", "cache"),
+    ("purger", "begin", "cache"),
+    ("limiter", "admit", "limits"),
+    ("sessions", "load", "sessions"),
+]
+
+
+def ok(body: bytes = b"ok", *fields: tuple[str, str], status: int = 200) -> Answer:
+    """An answer that is complete at once."""
+    return Answer(status=status, fields=Fields.of(*fields), body=body)
+
+
+async def everything(house) -> list[tuple[int, bytes]]:
+    """A request of every kind, and what each was answered."""
+    vary = ("vary", "accept-language")
+    house.origin.script("/items/1", ok(b"one", ETAG, vary), ok(b"", ETAG, status=304))
+    private = ok(b"", ("cache-control", "private"), status=304)
+    house.origin.script("/items/2", ok(b"two", ETAG), ok(b"two", ETAG), private)
+    house.origin.script("/items/3", ok(b"put"))
+    house.origin.script("/each/1", ok(b"each"))
+    answers = [
+        await house.ask("/items/1", SID),
+        await house.ask("/items/2", method="HEAD"),
+        await house.ask("/items/2"),
+    ]
+    house.clock.pass_s(61)
+    answers += [await house.ask("/items/1"), await house.ask("/items/2"), await house.ask("/items/2", method="HEAD")]
+    answers += [await house.ask("/items/3", method="PUT", body=b"x"), await house.ask("/each/1")]
+    return [(answer.status, answer.body) for answer in answers]
+
+
+@pytest.mark.parametrize(("part", "call", "role"), CALLS, ids=lambda each: each)
+async def test_a_call_that_fails_costs_no_request(house, part: str, call: str, role: str) -> None:
+    """Each request is answered as the origin would; the failure is counted under its role."""
+    getattr(house, part).fails.add(call)
+    answers = await everything(house)
+    assert {200} <= {status for status, _ in answers} <= {200, 304}
+    assert (b"put", b"each") == (answers[6][1], answers[7][1])
+    assert 0 < getattr(house, part).calls[call] == house.notes.events["state-error", role, "refused"]
+
+
+async def test_an_answer_that_cannot_be_stamped_is_not_stored(house) -> None:
+    """Without the tag clock nobody could tell later whether a purge came after it."""
+    house.origin.script("/items/1", ok(b"one"))
+    house.purger.fails.add("begin")
+    answer = await house.ask("/items/1")
+    assert (b"one", "cacheproxy; fwd=uri-miss; fwd-status=200") == (answer.body, answer["cache-status"])
+    house.purger.fails.clear()
+    assert ["MISS", "HIT"] == [(await house.ask("/items/1"))["x-cache"] for _ in range(2)]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_an_answer_that_cannot_be_stamped_drops_nothing(house, method: str) -> None:
+    """A confirmation during an outage is passed on; what is stored is revalidated again after it."""
+    house.origin.script("/items/1", ok(b"one", ETAG), ok(b"", ETAG, status=304 if method == "GET" else 200))
+    await house.ask("/items/1")
+    house.clock.pass_s(61)
+    house.purger.fails.add("begin")
+    assert 200 == (await house.ask("/items/1", method=method)).status
+    house.purger.fails.clear()
+    house.origin.script("/items/1", ok(b"", ETAG, status=304))
+    assert b"one" == (await house.ask("/items/1")).body
+
+
+async def test_what_could_not_be_read_at_first_is_not_served_stale_at_second(house) -> None:
+    """A look-up that failed, and then finds what is long stale, is no leave to serve it."""
+    house.origin.script("/items/1", ok(b"old", ETAG), ok(b"new"))
+    await house.ask("/items/1")
+    house.clock.pass_s(61)
+    seen = house.store.inner
+    house.store.inner = Blind(seen)
+    assert b"new" == (await house.ask("/items/1")).body
+
+
+class Blind:
+    """A store that does not say the first time."""
+
+    def __init__(self, inner: MemoryStore) -> None:
+        """Pass everything on to ``inner``, later."""
+        self._inner = inner
+        self._asked = False
+
+    def peek(self, key: str, request: Fields) -> None:
+        """Nothing at hand."""
+
+    async def read(self, *args: object) -> object:
+        """StateError, then what there is."""
+        if not self._asked:
+            self._asked = True
+            raise StateError("timeout")
+        return await self._inner.read(*args)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> object:
+        """The rest."""
+        return getattr(self._inner, name)
+
+
+async def test_followers_in_an_outage_are_answered(house) -> None:
+    """What may not be stored is not shared either: each asks for itself, and gets an answer."""
+    house.origin.script("/items/1", ok(b"one"))
+    house.leases.fails.add("acquire")
+    house.origin.hold()
+    asking = [house.asking("/items/1") for _ in range(3)]
+    await house.quiet()
+    house.origin.release()
+    assert [b"one"] * 3 == [answer.body for answer in await asyncio.gather(*asking)]
+
+
+async def _says(result: str) -> str:
+    return result
+
+
+async def _fails() -> str:
+    raise StateError("timeout")
+
+
+async def test_only_changes_are_logged() -> None:
+    """One line when a role is lost and one when it is back, however many calls there are between."""
+    degrade = Degrade(NullRecorder())
+    with capture_logs() as lines:
+        for asked in (_says("a"), _fails(), _fails(), _says("b"), _says("c")):
+            await degrade.instead(Role.CACHE, asked, None)
+        assert await degrade.instead(Role.LIMITS, _says("d"), None) == "d"
+    assert [("cache", "timeout"), ("cache", None)] == [(line["role"], line.get("reason")) for line in lines]
+
+
+async def test_other_errors_are_not_hidden() -> None:
+    """Only shared state's silence is carried on from; a bug is a bug."""
+
+    async def bug() -> None:
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError):
+        await Degrade(NullRecorder()).instead(Role.CACHE, bug(), None)
