@@ -15,13 +15,14 @@ from cacheproxy.errors import UpstreamError
 from cacheproxy.fills.hit_for_miss import HitForMiss
 from cacheproxy.invalidation.tags import ResponseTags, response_tags
 from cacheproxy.policy.route import Scope
+from cacheproxy.semantics.cache_control import CacheControl
 from cacheproxy.semantics.conditional import completion_fields, fill_fields, revalidation_fields
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.freshening import dated, freshen, head_agrees, validated, without_cookies
-from cacheproxy.semantics.head import ResponseHead
+from cacheproxy.semantics.head import RequestHead, ResponseHead
 from cacheproxy.semantics.plan import Fetch, Revalidate, is_error
 from cacheproxy.semantics.ranges import combine
-from cacheproxy.semantics.storing import Pass, PassReason, Store, assess
+from cacheproxy.semantics.storing import Pass, PassReason, Store, assess, grants_authorized
 from cacheproxy.semantics.tag_clock import Stamp
 from cacheproxy.storage.contract import Entry
 from cacheproxy.storage.contract import Store as Storage
@@ -74,7 +75,8 @@ class Carrier:
         """What the origin's answer gives to all who wait; the job's leader is told first. UpstreamError."""
         variants = await self._variants(job)
         requested_at = self._clock.now()
-        sent = job.request.with_fields(_asking(job, variants))
+        asked = job.sent
+        sent = asked.with_fields(_asking(job, asked, variants))
         head, body = await self._origin.send(job.exchange, sent, None)
         arrived = _Arrived(head, body, requested_at, self._clock.now(), stamp)
         if head.status == 304 and variants:
@@ -105,12 +107,18 @@ class Carrier:
     async def _judge(self, job: FillJob, arrived: _Arrived) -> Shared:
         tags = response_tags(arrived.head.fields)
         verdict = assess(
-            job.request,
+            job.sent,
             arrived.head,
             job.rules,
             requested_at=arrived.requested_at,
             received_at=arrived.received_at,
         )
+        if job.personal:
+            if not job.in_full and _is_for_one(job, verdict):
+                await arrived.body.aclose()
+                job.in_full = True
+                return await self.carry(job, arrived.stamp)
+            verdict = _shareable(job, arrived.head, verdict)
         if isinstance(verdict, Pass):
             return await self._pass(job, arrived, verdict.reason)
         if arrived.stamp is None or tags.refused:
@@ -205,7 +213,7 @@ class Carrier:
     def _renewed(self, job: FillJob, arrived: _Arrived, entry: Entry, fields: Fields) -> Entry | None:
         """``entry`` with what a 304 (or HEAD) said, judged anew; None where it may be kept no longer."""
         head = ResponseHead(entry.status, freshen(entry.fields, fields))
-        request = replace(job.request, method="GET")
+        request = replace(job.sent, method="GET")
         verdict = assess(request, head, job.rules, requested_at=arrived.requested_at, received_at=arrived.received_at)
         tags = response_tags(fields)
         if isinstance(verdict, Pass) or arrived.stamp is None or tags.refused:
@@ -238,13 +246,27 @@ def _is_for_many(job: FillJob) -> bool:
     return job.exchange.route.scope in {Scope.PUBLIC, Scope.TENANT}
 
 
-def _asking(job: FillJob, variants: Sequence[Entry]) -> Fields:
+def _is_for_one(job: FillJob, verdict: Store | Pass) -> bool:
+    """Whether the answer to nobody in particular shows that it is to be asked for in full."""
+    if isinstance(verdict, Pass):
+        return verdict.reason not in {PassReason.TOO_LARGE, PassReason.PARTIAL}
+    return not job.personal.isdisjoint(verdict.vary)
+
+
+def _shareable(job: FillJob, head: ResponseHead, verdict: Store | Pass) -> Store | Pass:
+    """``verdict``, unless the origin was told who asks, and neither says that it is for all nor varies on it."""
+    if isinstance(verdict, Pass) or not job.in_full or job.personal <= set(verdict.vary):
+        return verdict
+    return verdict if grants_authorized(CacheControl.effective(head.fields)) else Pass(PassReason.PERSONALISED)
+
+
+def _asking(job: FillJob, asked: RequestHead, variants: Sequence[Entry]) -> Fields:
     """The request fields of the fetch: with our conditions in place of the client's."""
     if variants:
-        return revalidation_fields(job.request.fields, [entry.fields for entry in variants])
+        return revalidation_fields(asked.fields, [entry.fields for entry in variants])
     if isinstance(job.plan, Fetch) and job.plan.missing is not None:
-        return completion_fields(job.request.fields, job.plan.missing)
-    return fill_fields(job.request.fields, keep_range=True)
+        return completion_fields(asked.fields, job.plan.missing)
+    return fill_fields(asked.fields, keep_range=True)
 
 
 def _combined(job: FillJob, part: Entry) -> Entry | None:

@@ -38,11 +38,12 @@ from cacheproxy.upstream.contract import OnInterim, RequestBody
 class Active:
     """The policy in force. A reload replaces it whole; a request keeps the one it began with."""
 
-    __slots__ = ("match", "policy")
+    __slots__ = ("match", "policy", "router")
 
     def __init__(self, policy: Policy, router: Router) -> None:
         """Route by ``router``, remembering the latest."""
         self.policy = policy
+        self.router = router
         self.match = lru_cache(maxsize=2048)(router.match)
         """``Router.match``: a pure function, and most requests are for few targets."""
 
@@ -227,6 +228,8 @@ class Engine:
         assert exchange.key is not None
         fields = exchange.request.fields
         if exchange.tier is not Tier.L1 or exchange.asked_elsewhere or b"range" in fields or self._journal.every_line:
+            return reply
+        if exchange.route.names_client:
             return reply
         slot = self._shelf.find(exchange.key.text, fields)
         if slot is None:

@@ -121,6 +121,7 @@ class Filler:
         if self._hit_for_miss.remembers(job.key):
             self._recorder.event(Event.HIT_FOR_MISS)
             job.shared = False
+            job.in_full = True
         return job
 
     async def _run(self, job: FillJob) -> Shared:

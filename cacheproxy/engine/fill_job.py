@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from cacheproxy.engine.anonymity import anonymous, personal_fields
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.shared_body import SharedBody
 from cacheproxy.semantics.fields import Fields
@@ -104,6 +105,17 @@ class FillJob:
     leader: Leader
     shared: bool = True
     """Whether others may join it, and a lease is taken."""
+    personal: frozenset[bytes] = frozenset()
+    """Request fields that say who asks: kept from the origin as long as the answer may be for many."""
+    in_full: bool = False
+    """Whether they are sent after all, because the answer is not for many."""
+
+    @property
+    def sent(self) -> RequestHead:
+        """The request as the origin is to see it, before conditions: what Vary and ``assess`` look at."""
+        if not self.personal or self.in_full:
+            return self.request
+        return anonymous(self.request, self.personal, self.exchange.route.key_names)
 
     @classmethod
     def of(cls, exchange: Exchange, plan: Fetch | Revalidate, request: RequestHead) -> "FillJob":
@@ -118,4 +130,6 @@ class FillJob:
             request=request,
             plan=plan,
             leader=Leader(),
+            personal=personal_fields(exchange, exchange.route.cache),
+            in_full=request.method == "HEAD",
         )

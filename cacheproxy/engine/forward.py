@@ -11,7 +11,7 @@ from cacheproxy.engine.tasks import Tasks
 from cacheproxy.invalidation.contract import Purge, Purger
 from cacheproxy.invalidation.tags import response_purges
 from cacheproxy.policy.lookup import lookup_of
-from cacheproxy.policy.tags import path_tag, render_tags
+from cacheproxy.policy.tags import path_tag, render_tags, tenant_tag
 from cacheproxy.semantics.head import ResponseHead
 from cacheproxy.semantics.invalidation import SAFE_METHODS, changes_something, invalidated
 from cacheproxy.upstream.contract import ResponseBody
@@ -65,4 +65,9 @@ def _purged(exchange: Exchange, head: ResponseHead) -> tuple[str, ...]:
     lookup = lookup_of(exchange.route, exchange.request, exchange.params, exchange.identity)
     named = (*render_tags(exchange.route.purge, lookup), *response_purges(head.fields))
     paths = (path_tag(target.partition(b"?")[0]) for target in invalidated(exchange.request, head))
-    return tuple(dict.fromkeys((*named, *paths)))
+    tags = dict.fromkeys((*named, *paths))
+    tenant = exchange.identity.tenant
+    if tenant is None or not exchange.route.tenant_required:
+        return tuple(tags)
+    # Where every stored response is some tenant's, a write touches its own tenant's alone.
+    return tuple(tenant_tag(tenant, tag) for tag in tags)

@@ -36,7 +36,9 @@ class Identifier:
             exchange.identity_names = frozenset(name for name, _ in told)
             if told:
                 exchange.request = request.with_fields(request.fields.plus(*told))
-        tenant = tenant_of(policy.tenant, request, session, peer_trusted=exchange.peer_trusted)
+        # Where no proxy is trusted by name, whoever reaches this listener is taken for one.
+        trusted = exchange.peer_trusted or not policy.trusted_proxies
+        tenant = tenant_of(policy.tenant, request, session, peer_trusted=trusted)
         if session is not None or tenant is not None:
             exchange.identity = Identity(
                 client_ip=exchange.identity.client_ip,

@@ -2,8 +2,9 @@
 
 The layout is ``{prefix}:tenant-{tenant}:{resource}:{id...}:{version}[:{suffix}]``. A key is injective: two requests
 that an upstream could answer differently never share one, unless the policy says that they do. What the template leaves
-out is in the suffix, as ``~h`` host, ``~m`` method, ``~p`` path as spelled, ``~q`` rest of the query, ``~s`` session,
-``~u`` user, ``~x`` the policy's own. Escaped values never hold ``~`` or ``:``.
+out is in the suffix, as ``~h`` host, ``~m`` method, ``~p`` path as spelled, ``~q`` rest of the query, ``~r`` prefix
+that a trusted proxy took off the path, ``~s`` session, ``~t`` scheme, ``~u`` user, ``~x`` the policy's own. Escaped
+values never hold ``~`` or ``:``.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -114,6 +115,11 @@ def _suffix(route: Route, request: RequestHead, params: Params, identity: Identi
         yield "~m=" + key_part(request.method)
     if route.path is not None and route.path.spell({name: p.value for name, p in params.items()}) != request.path:
         yield "~p=" + digest(request.path)
+    if request.scheme != "http":
+        yield "~t=" + key_part(request.scheme)
+    prefix = request.fields.get(b"x-forwarded-prefix")
+    if prefix is not None:
+        yield "~r=" + digest(prefix)
     if query.rest is not None:
         yield "~q=" + key_part(query.rest.decode("latin-1"))
     if route.scope is Scope.USER:

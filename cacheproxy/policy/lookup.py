@@ -34,13 +34,19 @@ def lookup_of(
             case "header":
                 return _text(request.fields.combined(rest.lower().encode()))
             case "cookie":
-                return dict(cookies_of(request)).get(rest)
+                return _only(value for name, value in cookies_of(request) if name == rest)
             case "session":
                 return scalar_at(identity.session, rest)
             case _:
                 return None
 
     return lookup
+
+
+def _only(values: Iterator[str]) -> str | None:
+    """The one value; None where there are several: some origins take the first, some the last."""
+    found = list(values)
+    return found[0] if len(found) == 1 else None
 
 
 def _single(name: str, route: Route, request: RequestHead, identity: Identity) -> str | None:

@@ -111,12 +111,24 @@ def loose_segments(path: bytes) -> list[bytes]:
     where it then holds a dot segment, or overlong UTF-8: no honest client sends those.
     """
     whole = decoded(path).replace(b"\\", b"/")
+    if any(_DOT_SEGMENT.match(piece) for piece in segments_of(_decoded_on(whole))):
+        raise ClientError(400, "ambiguous-path", "the path holds a dot segment, encoded more than once")
     if _OVERLONG.search(whole):
         raise ClientError(400, "ambiguous-path", "the path holds overlong UTF-8")
     if any(_DOT_SEGMENT.match(piece) for piece in segments_of(whole)):
         raise ClientError(400, "ambiguous-path", "the path holds a dot segment")
     *directories, last = (piece.partition(b";")[0] for piece in segments_of(whole.partition(b"\0")[0]))
     return [piece for piece in directories if piece] + [last]
+
+
+def _decoded_on(path: bytes) -> bytes:
+    """``path`` decoded until nothing is left to decode, or three times: some origins do it more than once."""
+    for _ in range(3):
+        further = decoded(path)
+        if further == path:
+            break
+        path = further
+    return path.replace(b"\\", b"/")
 
 
 def is_int(segment: bytes) -> bool:

@@ -45,7 +45,7 @@ class Count(StrEnum):
     MISS = "miss"
 
 
-class Outcome(StrEnum):
+class Served(StrEnum):
     """How a request is answered, as far as its cost goes: from the cache, from there though stale, by the origin."""
 
     HIT = "hit"
@@ -132,17 +132,17 @@ class LimitRule:
     precision: Precision = Precision.EXACT
 
     @property
-    def waits_for_outcome(self) -> bool:
-        """Whether what a request counts is known only when it is known how it will be answered."""
+    def waits_for_plan(self) -> bool:
+        """Whether what a request counts is known only when it is known how it will be answered (step 7)."""
         return self.count is Count.MISS or {self.cost_hit, self.cost_stale} - {None, self.cost} != set()
 
-    def cost_of(self, outcome: Outcome) -> int:
+    def cost_of(self, served: Served) -> int:
         """What a request counts that is answered so."""
-        if outcome is Outcome.MISS:
+        if served is Served.MISS:
             return self.cost
         if self.count is Count.MISS:
             return 0
-        given = self.cost_hit if outcome is Outcome.HIT else self.cost_stale
+        given = self.cost_hit if served is Served.HIT else self.cost_stale
         return self.cost if given is None else given
 
 

@@ -4,11 +4,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from cacheproxy.engine.engine import Client, Engine
+from cacheproxy.policy.route import TenantSource
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.server.forwarded import UNIX, believable, client_address, forwarding_fields, is_trusted
 from cacheproxy.server.head import Framing, parse_head
 
 MEMO_HEADS = 1024
+_LOOPBACK = frozenset({b"127.0.0.1", b"localhost", b"[::1]"})
 MEMO_HEAD_BYTES = 4096
 """Longer heads are read each time, so that the memo stays small."""
 
@@ -49,15 +51,28 @@ class Adapter:
         trusted = self._engine.active.policy.trusted_proxies
         told = forwarding_fields(request, peer, trusted)
         by_name = dict(told)
+        authority = by_name.get(b"x-forwarded-host", request.authority)
+        fields = believable(request, self._claim(), believed=not trusted or is_trusted(peer, trusted)).plus(*told)
+        if authority != request.authority:
+            fields = fields.replaced(b"host", authority)  # the origin must see the host that is in the key
         understood = replace(
             request,
-            fields=believable(request).plus(*told),
-            # Replicas on ports of their own share their keys; any other port is a client's word, and told apart.
-            authority=by_name.get(b"x-forwarded-host", request.authority).removesuffix(self._own_port),
+            fields=fields,
+            authority=self._without_own_port(authority),
             scheme=by_name.get(b"x-forwarded-proto", request.scheme.encode()).decode("latin-1"),
         )
         address = client_address(peer, request.fields, trusted)
         return understood, Client(address=address, trusted=is_trusted(peer, trusted))
+
+    def _claim(self) -> bytes:
+        """The field in which a request names its tenant, or empty."""
+        rules = self._engine.active.policy.tenant
+        return rules.name.encode() if rules is not None and rules.source is TenantSource.HEADER else b""
+
+    def _without_own_port(self, authority: bytes) -> bytes:
+        """Replicas side by side on loopback share their keys. Elsewhere a port is a client's word, and told apart."""
+        host = authority.removesuffix(self._own_port)
+        return host if host in _LOOPBACK else authority
 
     def _read(self, raw: bytes, scheme: str, peer: str) -> Arrived:
         request, framing = parse_head(raw, scheme)

@@ -24,6 +24,7 @@ _REROUTE = frozenset({b"x-original-url", b"x-rewrite-url", b"x-original-host", b
 """Read by some origins in place of the target or the host; ``proxy`` becomes HTTP_PROXY in CGI (CVE-2016-5385)."""
 _OVERRIDE_METHOD = frozenset({b"x-http-method", b"x-http-method-override", b"x-method-override"})
 _READING = frozenset({"GET", "HEAD"})
+_HOP_OF_HTTP = frozenset({b"http2-settings", b"trailer"})
 _NOT_RESPELLED = frozenset({b"content-length", b"transfer-encoding"})
 """Fields whose spelling with ``_`` some origins take for the real ones."""
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -58,19 +59,23 @@ def _in_any(peer: str, networks: tuple[Network, ...]) -> bool:
     return address is not None and any(address in network for network in networks)
 
 
-def believable(request: RequestHead) -> Fields:
+def believable(request: RequestHead, claim: bytes = b"", *, believed: bool = True) -> Fields:
     """The fields of ``request`` without those that no client is believed in, ``-`` and ``_`` alike.
 
     They tell of earlier hops (``forwarding_fields`` says that anew), or would make the origin answer for another path,
     host or method than the one that was routed and is in the key, or spell framing so that this proxy does not see it.
-    What Connection nominates goes too, before anything is decided by it (RFC 9110 §7.6.1).
+    What Connection nominates goes too, before anything is decided by it (RFC 9110 §7.6.1). ``claim`` is a field in
+    which a trusted proxy names the tenant: it goes unless it is ``believed``, and its other spellings go always.
     """
     dropped = connection_fields(request.fields)
     reads = request.method in _READING
     return Fields(
         pair
         for pair in request.fields.pairs
-        if pair[0] not in dropped and not _misleads(pair[0]) and not (reads and _overrides_method(pair[0]))
+        if pair[0] not in dropped
+        and not _misleads(pair[0])
+        and not (reads and _overrides_method(pair[0]))
+        and not (claim and _is_spelling(pair[0], claim) and not (believed and pair[0] == claim))
     )
 
 
@@ -164,9 +169,13 @@ def _address(text: str) -> Address | None:
 @lru_cache(maxsize=1024)
 def _misleads(name: bytes) -> bool:
     folded = name.lower().replace(b"_", b"-")
-    if folded in _TELL_OF_HOPS or folded in _REROUTE or folded.startswith(b"x-forwarded-"):
+    if folded in _TELL_OF_HOPS or folded in _REROUTE or folded in _HOP_OF_HTTP or folded.startswith(b"x-forwarded-"):
         return True
     return b"_" in name and folded in _NOT_RESPELLED
+
+
+def _is_spelling(name: bytes, of: bytes) -> bool:
+    return name.replace(b"_", b"-") == of.replace(b"_", b"-")
 
 
 @lru_cache(maxsize=1024)
