@@ -1,6 +1,6 @@
-"""The admin port: health, metrics, purges and a dashboard. It is given what it needs and imports no adapter."""
+"""The admin port: health, metrics, purges, stored entries, sessions, a dashboard. It is given what it needs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -10,19 +10,25 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cacheproxy.admin import dashboard
 from cacheproxy.admin.access import Access, Denied
+from cacheproxy.admin.explain_request import parse_question
+from cacheproxy.admin.feed import Feed
+from cacheproxy.admin.http import body_of, problem
+from cacheproxy.admin.keys import Keys, key_routes, shown_entry
 from cacheproxy.admin.metrics import CONTENT_TYPE, Metrics
 from cacheproxy.admin.purge_request import parse_purge
+from cacheproxy.admin.sessions import Desk, session_routes
 from cacheproxy.admin.stats import summary
-from cacheproxy.errors import ClientError, StateError
+from cacheproxy.clock import SystemClock
+from cacheproxy.engine.question import Question
+from cacheproxy.errors import ClientError, PolicyError, StateError
 from cacheproxy.invalidation.contract import Purge, Receipt
-
-MAX_BODY_BYTES = 1 << 20
+from cacheproxy.policy.explain import Explanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,14 @@ class AdminDeps:
     """What an event purges, or the code of why it was not understood (``invalidation.events.Interpreter``)."""
     stats: Callable[[], Mapping[str, object]]
     routes: Callable[[], Sequence[Mapping[str, object]]]
+    explain: Callable[[Question], Explanation]
+    reload: Callable[[], Awaitable[Mapping[str, object]]]
+    """Reads the policy file again. PolicyError where it is wrong, and the one in force stays."""
+    feed: Feed
+    keys: Keys | None = None
+    """None where there is no Redis."""
+    sessions: Desk | None = None
+    """None where the policy has none, or there is no Redis."""
 
 
 def admin_app(deps: AdminDeps) -> ASGIApp:
@@ -70,14 +84,20 @@ def admin_app(deps: AdminDeps) -> ASGIApp:
             Route("/metrics", api.metrics),
             Route("/api/v1/purge", api.purge, methods=["POST"]),
             Route("/api/v1/events", api.event, methods=["POST"]),
+            Route("/api/v1/events", api.events),
             Route("/api/v1/stats", api.stats),
             Route("/api/v1/routes", api.routes),
+            Route("/api/v1/explain", api.explain),
+            Route("/api/v1/reload", api.reload, methods=["POST"]),
+            *key_routes(deps.keys),
+            *session_routes(deps.sessions),
         ],
         middleware=[Middleware(_Guard, access=deps.access)],
         exception_handlers={
             HTTPException: _on_http_exception,
             ClientError: _on_client_error,
             StateError: _on_state_error,
+            PolicyError: _on_policy_error,
             Exception: _on_bug,
         },
     )
@@ -102,15 +122,30 @@ class _Api:
         return Response(self._deps.metrics.render(), headers={"content-type": CONTENT_TYPE})
 
     async def purge(self, request: Request) -> Response:
-        asked = parse_purge(await _body(request))
+        asked = parse_purge(await body_of(request))
         receipt = await self._deps.purge(asked.purge, wait_s=asked.wait_s)
         return JSONResponse(asdict(receipt))
 
     async def event(self, request: Request) -> Response:
-        purge = self._deps.interpret(await _body(request))
+        purge = self._deps.interpret(await body_of(request))
         if not isinstance(purge, Purge):
             raise ClientError(400, purge.value, f"the event was not understood: {purge.value}")
         return JSONResponse(asdict(await self._deps.purge(purge)))
+
+    async def events(self, _request: Request) -> Response:
+        return StreamingResponse(self._deps.feed.listen(), media_type="text/event-stream")
+
+    async def explain(self, request: Request) -> Response:
+        """The explanation, and what is stored under its key where Redis says."""
+        explanation = self._deps.explain(parse_question(request.query_params))
+        stored = None
+        if explanation.key and self._deps.keys is not None:
+            now = SystemClock.now()
+            stored = [_summary(shown_entry(entry, now)) for entry in await self._deps.keys.entries(explanation.key)]
+        return JSONResponse({**asdict(explanation), "stored": stored})
+
+    async def reload(self, _request: Request) -> Response:
+        return JSONResponse(dict(await self._deps.reload()))
 
     async def stats(self, _request: Request) -> Response:
         return JSONResponse({**summary(self._deps.metrics), **self._deps.stats()})
@@ -145,42 +180,35 @@ def _never_stored(send: Send) -> Send:
     return send_no_store
 
 
-async def _body(request: Request) -> bytes:
-    """The request's body. ClientError(413) once it is over ``MAX_BODY_BYTES``."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise ClientError(413, "body-too-large", f"the body is over {MAX_BODY_BYTES} bytes")
-    return bytes(body)
-
-
-def _problem(status: int, reason: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """A problem document (RFC 9457), whose ``reason`` is for programs."""
-    problem = {"title": reason.replace("-", " "), "status": status, "reason": reason, "detail": detail}
-    return JSONResponse(problem, status, headers, media_type="application/problem+json")
+def _summary(shown: Mapping[str, object]) -> Mapping[str, object]:
+    return {name: value for name, value in shown.items() if not name.startswith("body") or name == "body_bytes"}
 
 
 def _denial(denied: Denied) -> Response:
     challenge = {"www-authenticate": 'Bearer realm="cacheproxy admin"'} if denied.status == 401 else None
-    return _problem(denied.status, denied.reason, denied.detail, challenge)
+    return problem(denied.status, denied.reason, denied.detail, challenge)
 
 
 async def _on_http_exception(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     reason = error.detail.lower().replace(" ", "-")
-    return _problem(error.status_code, reason, error.detail, error.headers)
+    return problem(error.status_code, reason, error.detail, error.headers)
 
 
 async def _on_client_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ClientError)
-    return _problem(error.status, error.reason, error.detail)
+    return problem(error.status, error.reason, error.detail)
 
 
 async def _on_state_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, StateError)
-    return _problem(503, f"redis-{error.reason}", error.detail)
+    return problem(503, f"redis-{error.reason}", error.detail)
+
+
+async def _on_policy_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, PolicyError)
+    return problem(422, "bad-policy", str(error))
 
 
 async def _on_bug(_request: Request, _error: Exception) -> Response:
-    return _problem(500, "internal-error", "this is a fault of cacheproxy; its log has the traceback")
+    return problem(500, "internal-error", "this is a fault of cacheproxy; its log has the traceback")

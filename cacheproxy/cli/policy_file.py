@@ -8,31 +8,19 @@ from importlib.resources import files
 from pathlib import Path
 
 from cacheproxy.cli.output import print_json, print_pairs, print_table
+from cacheproxy.engine.question import Question, explained
 from cacheproxy.errors import Fault, PolicyError
-from cacheproxy.policy.explain import Explanation, explain, shown_rule
-from cacheproxy.policy.identity import Identity
+from cacheproxy.policy.explain import Explanation, shown_rule
 from cacheproxy.policy.load import load_policy
 from cacheproxy.policy.route import Policy, Route, SessionUse
 from cacheproxy.policy.router import Router
 from cacheproxy.semantics.fields import Fields
-from cacheproxy.semantics.head import RequestHead
-from cacheproxy.sessions.contract import Session
-from cacheproxy.sessions.tenants import tenant_of
+from cacheproxy.wiring.policy_file import policy_text
 
 
 def read_policy(file: Path) -> tuple[Policy, Router]:
     """The policy in ``file`` under this environment, and its router. PolicyError where it is wrong or unreadable."""
     return load_policy(policy_text(file), str(file), os.environ)
-
-
-def policy_text(file: Path) -> str:
-    """What ``file`` holds. PolicyError where it cannot be read."""
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(
-            str(file), [Fault(f"cannot be read: {error}; `cacheproxy init` writes a first one")]
-        ) from error
 
 
 def check(file: Path, *, as_json: bool) -> int:
@@ -80,19 +68,16 @@ def explain_request(
 ) -> int:
     """Print what would become of a request, and why. 0, or 1 where it would be refused."""
     policy, router = read_policy(file)
-    fields = Fields.of(*(_field(header) for header in headers))
-    request = RequestHead(
-        method=method.upper(), target=os.fsencode(target), fields=fields, authority=fields.get(b"host") or b"localhost"
-    )
-    known = _session(session)
-    identity = Identity(
+    question = Question(
+        method=method,
+        target=os.fsencode(target),
+        fields=Fields.of(*(_field(header) for header in headers)),
+        session=_session(session),
+        tenant=tenant,
         client_ip=client_ip,
-        session_id=known.id if known else None,
-        session=known.fields if known else {},
-        tenant=tenant or tenant_of(policy.tenant, request, known, peer_trusted=True),
     )
     prefix = os.environ.get("CACHEPROXY_PREFIX") or "cacheproxy"
-    explanation = explain(policy, router, request, identity, prefix=prefix)
+    explanation = explained(policy, router, question, prefix=prefix)
     if as_json:
         print_json(asdict(explanation))
     else:
@@ -121,7 +106,7 @@ def _field(header: str) -> tuple[bytes, bytes]:
     return os.fsencode(name.strip()), os.fsencode(value.strip())
 
 
-def _session(text: str | None) -> Session | None:
+def _session(text: str | None) -> dict[str, object] | None:
     if text is None:
         return None
     try:
@@ -130,7 +115,7 @@ def _session(text: str | None) -> Session | None:
         raise PolicyError("--session", [Fault(f"not JSON: {error}")]) from error
     if not isinstance(fields, dict):
         raise PolicyError("--session", [Fault("must be a JSON object, such as '{\"user_id\": 7}'")])
-    return Session(str(fields.get("id", "example")), fields)
+    return fields
 
 
 def _ttl(route: Route) -> str:

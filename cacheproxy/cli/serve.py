@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 import structlog
 import uvloop
 
-from cacheproxy.cli.policy_file import policy_text
 from cacheproxy.errors import Fault, PolicyError
 from cacheproxy.policy.load import load_policy
 from cacheproxy.policy.route import Policy
@@ -17,6 +16,7 @@ from cacheproxy.policy.router import Router
 from cacheproxy.server.listen import ListenError
 from cacheproxy.settings import Settings
 from cacheproxy.wiring.application import assemble
+from cacheproxy.wiring.policy_file import policy_text
 
 
 def run(settings: Settings) -> int:

@@ -113,6 +113,7 @@ class Engine:
             reply = await self._answer(exchange, active)
         except ClientError as error:
             exchange.error = error.reason
+            self._journal.refused(error.reason)
             reply = refused(error)
         except UpstreamError as error:
             exchange.error = error.reason
@@ -120,6 +121,8 @@ class Engine:
             reply = unavailable(error)
         reply = dress(exchange, reply)
         self._journal.record(exchange, reply)
+        if reply.shelved is not None and active is not self.active:
+            return replace(reply, shelved=None)  # the express lane knows nothing of the policy before this one
         return reply
 
     async def admit_tunnel(self, request: RequestHead, client: Client) -> RequestHead | Reply:
@@ -130,7 +133,7 @@ class Engine:
             await self._identifier.identify(exchange, self.active.policy)
             limited = await self._admission.admit(exchange, Count.ALL)
         except ClientError as error:
-            exchange.error = error.reason
+            self._journal.refused(error.reason)
             limited = refused(error)
         if limited is None:
             return exchange.request

@@ -7,7 +7,7 @@ import structlog
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.exchange import Exchange, XCache
-from cacheproxy.engine.recorder import Recorder
+from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.engine.reply import Reply
 from cacheproxy.policy.route import Route
 
@@ -44,11 +44,16 @@ class Journal:
             route=exchange.route.name,
             cache_status=exchange.x_cache.lower(),
             seconds=seconds,
-            resource_type=resource_type(exchange.route),
+            # past the cache, or refused before it: neither a hit nor a miss
+            resource_type="" if exchange.x_cache is XCache.BYPASS else resource_type(exchange.route),
             hit=hit,
         )
         if self._wanted(hit=hit):
             self._log.info("request", **_line(exchange, reply, seconds))
+
+    def refused(self, reason: str) -> None:
+        """Note that a request was refused for what it was: ``reason`` is the code of its ClientError."""
+        self._recorder.event(Event.REFUSED, reason)
 
     @property
     def every_line(self) -> bool:

@@ -36,6 +36,10 @@ Read = Callable[[bytes, str, str], Arrived]
 """A head's bytes, the connection's scheme, and its peer's address (empty for a unix socket). ClientError."""
 
 
+def _unheard(_reason: str) -> None:
+    """Nobody counts what is refused."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Edge:
     """Shared by all connections of one listener."""
@@ -46,4 +50,6 @@ class Edge:
     trusts: Callable[[str], bool]
     """Whether the peer of that address is a proxy that is believed."""
     limits: EdgeLimits = field(default_factory=EdgeLimits)
+    refused: Callable[[str], None] = _unheard
+    """Told the reason code of each request that was refused before the engine saw it."""
     draining: bool = False

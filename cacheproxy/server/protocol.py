@@ -237,6 +237,7 @@ class EdgeProtocol(asyncio.Protocol):
             self._fail_body(error)
             self._cycle.keep_alive = False
             return
+        self._edge.refused(error.reason)
         reply = problem(error.status, error.reason, error.detail)
         head, _, _ = render_head(reply, head_only=False, date=self._outlet.date(), close=True)
         assert isinstance(reply.body, bytes)

@@ -9,6 +9,7 @@ import structlog
 from cacheproxy import __version__
 from cacheproxy.admin.access import Access
 from cacheproxy.admin.app import AdminDeps, Readiness, admin_app
+from cacheproxy.admin.feed import Feed
 from cacheproxy.admin.metrics import Metrics
 from cacheproxy.clock import Clock, SystemClock
 from cacheproxy.engine.admission import Admission
@@ -20,15 +21,18 @@ from cacheproxy.engine.fill_job import Shared
 from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.identify import Identifier
 from cacheproxy.engine.origin_side import OriginSide
+from cacheproxy.engine.question import Question, explained
 from cacheproxy.engine.record import AccessLog, Journal
-from cacheproxy.engine.recorder import Level
+from cacheproxy.engine.recorder import Event, Level
 from cacheproxy.engine.reply import Reply
 from cacheproxy.engine.tasks import Tasks
 from cacheproxy.fills.flight import Flights
 from cacheproxy.fills.hit_for_miss import HitForMiss
+from cacheproxy.invalidation.contract import Purge
 from cacheproxy.invalidation.events import Interpreter
-from cacheproxy.policy.explain import shown_rule
-from cacheproxy.policy.route import Policy, UpstreamRules
+from cacheproxy.invalidation.sweep import Sweep
+from cacheproxy.policy.explain import Explanation, shown_rule
+from cacheproxy.policy.route import Policy
 from cacheproxy.policy.router import Router
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.server.adapter import Adapter
@@ -36,11 +40,14 @@ from cacheproxy.server.edge import Edge
 from cacheproxy.server.express import ExpressLane
 from cacheproxy.server.listen import Drain, admin_server, bind, edge_server, serve
 from cacheproxy.server.websocket import Tunnel, WebSocketApp
+from cacheproxy.sessions.desk import SessionDesk
 from cacheproxy.settings import Settings
-from cacheproxy.upstream.health import HealthProber
-from cacheproxy.upstream.origin import HttpOrigin
+from cacheproxy.storage.keyspace import Keyspace
 from cacheproxy.upstream.tunnel import Refused, open_tunnel
+from cacheproxy.wiring.origin import ReplaceableOrigin
+from cacheproxy.wiring.reload import Reloader
 from cacheproxy.wiring.state import State, open_state
+from cacheproxy.wiring.stored_keys import StoredKeys
 
 log = structlog.get_logger()
 
@@ -53,17 +60,21 @@ class Application:
     engine: Engine
     state: State
     metrics: Metrics
-    health: HealthProber
+    feed: Feed
+    origin: ReplaceableOrigin
     edge: Edge
     adapter: Adapter
+    reloader: Reloader
 
     async def serve(self) -> None:
         """Listen until SIGTERM or SIGINT, then drain. ListenError where an address is taken."""
         drain = Drain(delay_s=self.settings.drain_delay, timeout_s=self.settings.drain_timeout)
         upstream = self.engine.active.policy.upstream
-        websockets = WebSocketApp(self.engine, self.adapter, _tunnels(upstream))
+        websockets = WebSocketApp(self.engine, self.adapter, _tunnels(self.engine))
         sockets = [bind(*self.settings.listen), bind(*self.settings.admin)]
-        servers = [edge_server(self.edge, SystemClock(), websockets, drain), admin_server(admin_app(self._admin()))]
+        edge = edge_server(self.edge, SystemClock(), websockets, drain)
+        self.metrics.watch(Level.CLIENT_CONNECTIONS, lambda: float(len(edge.server_state.connections)))
+        servers = [edge, admin_server(admin_app(self._admin()))]
         log.info(
             "serving",
             version=__version__,
@@ -73,7 +84,8 @@ class Application:
             routes=len(self.engine.active.policy.routes),
             replica=self.settings.instance_id,
         )
-        await serve(self.edge, list(zip(servers, sockets, strict=True)), drain)
+        async with self.reloader.watching():
+            await serve(self.edge, list(zip(servers, sockets, strict=True)), drain)
 
     def _admin(self) -> AdminDeps:
         token = self.settings.admin_token
@@ -81,14 +93,38 @@ class Application:
             access=Access.for_listener(self.settings.admin[0], "" if token is None else token.get_secret_value()),
             metrics=self.metrics,
             ready=self._ready,
-            interpret=Interpreter(self.engine.active.policy.events).interpret,
+            interpret=lambda event: Interpreter(self.engine.active.policy.events).interpret(event),
             purge=self.state.purger.purge,
             stats=self._stats,
             routes=lambda: [_described(route.name, self.engine.active) for route in self.engine.active.policy.routes],
+            explain=self._explain,
+            reload=self.reloader.reload,
+            feed=self.feed,
+            keys=self._keys(),
+            sessions=self._sessions(),
+        )
+
+    def _explain(self, question: Question) -> Explanation:
+        active = self.engine.active
+        return explained(active.policy, active.router, question, prefix=self.settings.prefix)
+
+    def _keys(self) -> StoredKeys | None:
+        state = self.state
+        if state.roles is None or state.l2 is None:
+            return None
+        keyspace = Keyspace(state.roles.cache, state.l2, self.settings.prefix)
+        return StoredKeys(keyspace, state.purger, Sweep(state.roles.cache, state.purger, self.settings.prefix))
+
+    def _sessions(self) -> SessionDesk | None:
+        rules, roles = self.engine.active.policy.session, self.state.roles
+        if rules is None or roles is None:
+            return None
+        return SessionDesk(
+            roles.sessions, rules, SystemClock(), lambda tag: self.state.purger.purge(Purge(tags=(tag,)))
         )
 
     def _ready(self) -> Readiness:
-        origin = {None: "unknown", True: "up", False: "down"}[self.health.healthy]
+        origin = {None: "unknown", True: "up", False: "down"}[self.origin.healthy]
         parts = {"origin": origin, **self.state.parts()}
         return Readiness(not self.edge.draining, {**parts, "edge": "draining" if self.edge.draining else "open"})
 
@@ -122,10 +158,12 @@ async def assemble(
     """The parts of a sidecar, wired and running, to be stopped by ``stack``. PolicyError where settings are wrong."""
     clock = clock or SystemClock()
     metrics = Metrics(config_hash=policy.digest)
-    state = await open_state(settings, policy, metrics, clock, stack)
-    origin = HttpOrigin(policy.upstream)
+    metrics.event(Event.CONFIG_LOAD, "ok")
+    feed = Feed()
+    state = await open_state(settings, policy, metrics, feed, clock, stack)
+    origin = ReplaceableOrigin(policy.upstream)
     stack.push_async_callback(origin.aclose)
-    health = await stack.enter_async_context(HealthProber(policy.upstream))
+    await origin.start()
     degrade = Degrade(metrics)
     hit_for_miss = HitForMiss(clock)
     flights: Flights[Shared] = Flights()
@@ -163,17 +201,29 @@ async def assemble(
         budget_s=settings.redis_budget,
     )
     adapter = Adapter(engine, settings.listen[1])
+    lane = ExpressLane(state.l1, journal, clock)
     _watch(metrics, state, flights)
     return Application(
         settings=settings,
         engine=engine,
         state=state,
         metrics=metrics,
-        health=health,
+        feed=feed,
+        origin=origin,
         edge=Edge(
-            handle=engine.handle, read=adapter.read, lane=ExpressLane(state.l1, journal, clock), trusts=adapter.trusts
+            handle=engine.handle, read=adapter.read, lane=lane, trusts=adapter.trusts, refused=journal.refused
         ),
         adapter=adapter,
+        reloader=Reloader(
+            settings=settings,
+            engine=engine,
+            adapter=adapter,
+            lane=lane,
+            origin=origin,
+            bus=state.bus,
+            metrics=metrics,
+            feed=feed,
+        ),
     )
 
 
@@ -183,11 +233,11 @@ def _watch(metrics: Metrics, state: State, flights: "Flights[Shared]") -> None:
     metrics.watch(Level.FLIGHTS, lambda: float(len(flights)))
 
 
-def _tunnels(rules: UpstreamRules) -> Callable[[RequestHead], Awaitable[Tunnel | Reply]]:
+def _tunnels(engine: Engine) -> Callable[[RequestHead], Awaitable[Tunnel | Reply]]:
     """Opens WebSockets to the origin; a refusal is the origin's own answer."""
 
     async def opened(request: RequestHead) -> Tunnel | Reply:
-        tunnel = await open_tunnel(rules, request)
+        tunnel = await open_tunnel(engine.active.policy.upstream, request)
         if isinstance(tunnel, Refused):
             return Reply(tunnel.head.status, tunnel.head.fields, tunnel.body)
         return tunnel

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from cacheproxy.admin.feed import Feed
 from cacheproxy.clock import Clock
-from cacheproxy.engine.recorder import Event, Level, Recorder
+from cacheproxy.engine.recorder import Recorder
 from cacheproxy.fills.contract import Leases
 from cacheproxy.fills.lease import NoLeases, RedisLeases
 from cacheproxy.invalidation.bus import Bus
@@ -32,6 +33,8 @@ from cacheproxy.storage.contract import Store
 from cacheproxy.storage.memory import MemoryStore
 from cacheproxy.storage.redis import RedisStore
 from cacheproxy.storage.tiered import TieredStore
+from cacheproxy.storage.timed import TimedStore
+from cacheproxy.wiring.told import BusNotes, PurgesTold, RedisNotes
 
 LEASE_AGE_S = 10.0
 """How long a fill holds off other replicas: also how long a killed one does."""
@@ -51,6 +54,7 @@ class State:
     sessions: Sessions
     bus: Bus | None = None
     roles: Roles | None = None
+    l2: RedisStore | None = None
 
     def parts(self) -> Mapping[str, str]:
         """The state of each part, for readiness: none of them is a reason not to be ready."""
@@ -62,28 +66,28 @@ class State:
 
 
 async def open_state(
-    settings: Settings, policy: Policy, recorder: Recorder, clock: Clock, stack: AsyncExitStack
+    settings: Settings, policy: Policy, recorder: Recorder, feed: Feed, clock: Clock, stack: AsyncExitStack
 ) -> State:
     """Shared state as ``settings`` say, closed with ``stack``. PolicyError for a URL that is wrong."""
     urls = settings.redis_urls()
     l1 = MemoryStore(settings.l1_bytes, clock=clock)
     if urls == "none":
-        return _alone(l1, clock, settings)
+        return _alone(l1, recorder, feed, clock, settings)
     if urls == "embedded":
         server = start_embedded()
         stack.callback(server.close)
         urls = dict.fromkeys(Role, server.url)
     tuning = Tuning(limit_s=settings.redis_budget, connections=settings.redis_max_connections)
-    roles = connect({Role(role): url for role, url in urls.items()}, tuning, _telling(recorder))
+    roles = connect({Role(role): url for role, url in urls.items()}, tuning, RedisNotes(recorder, feed))
     stack.push_async_callback(roles.aclose)
     await roles.greet()
-    return _shared(roles, l1, settings, policy, recorder, clock, stack)
+    return _shared(roles, l1, settings, policy, recorder, feed, clock, stack)
 
 
-def _alone(l1: MemoryStore, clock: Clock, settings: Settings) -> State:
-    purger = LocalPurger(l1, settings.instance_id, MAX_LIFETIME_S, clock)
+def _alone(l1: MemoryStore, recorder: Recorder, feed: Feed, clock: Clock, settings: Settings) -> State:
+    purger = LocalPurger(Mirrors([l1, PurgesTold(feed)]), settings.instance_id, MAX_LIFETIME_S, clock)
     return State(
-        store=l1,
+        store=TimedStore(l1, recorder.operation, clock.monotonic),
         l1=l1,
         leases=NoLeases(purger.begin),
         purger=purger,
@@ -98,11 +102,12 @@ def _shared(
     settings: Settings,
     policy: Policy,
     recorder: Recorder,
+    feed: Feed,
     clock: Clock,
     stack: AsyncExitStack,
 ) -> State:
     sessions = _sessions(roles, policy.session, clock)
-    mirrors = Mirrors([l1, *([sessions] if isinstance(sessions, SessionMemory) else [])])
+    mirrors = Mirrors([l1, PurgesTold(feed), *([sessions] if isinstance(sessions, SessionMemory) else [])])
     tag_clock = TagClock(roles.bus, settings.prefix, MAX_LIFETIME_S)
     receipts = Receipts(settings.instance_id, clock=clock)
     purger = RedisPurger(tag_clock, mirrors, receipts)
@@ -115,15 +120,15 @@ def _shared(
         purger=purger,
         receipts=receipts,
         on_message=_waking(leases),
-        observer=BusNotes(recorder),
+        observer=BusNotes(recorder, feed),
         time=clock,
     )
     bus = Bus(parts, policy.events)
     bus.start()
     stack.push_async_callback(bus.aclose)
-    l2 = RedisStore(roles.cache, prefix=settings.prefix, clock=clock)
+    l2 = RedisStore(roles.cache, prefix=settings.prefix, clock_link=roles.bus, clock=clock)
     return State(
-        store=TieredStore(l1, l2, clock),
+        store=TimedStore(TieredStore(l1, l2, clock), recorder.operation, clock.monotonic),
         l1=l1,
         leases=leases,
         purger=purger,
@@ -133,6 +138,7 @@ def _shared(
         sessions=sessions,
         bus=bus,
         roles=roles,
+        l2=l2,
     )
 
 
@@ -149,39 +155,3 @@ def _waking(leases: RedisLeases) -> Callable[[str, Mapping[str, object]], None]:
             leases.hear(members)
 
     return on_message
-
-
-def _telling(recorder: Recorder) -> Callable[[Role, bool, str], None]:
-    return lambda role, up, _reason: recorder.level(Level.REDIS_UP, float(up), role)
-
-
-class BusNotes:
-    """What the bus observes, counted."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        """Count with ``recorder``."""
-        self._recorder = recorder
-
-    def connected(self, *, now: bool) -> None:
-        """Whether the bus is heard."""
-        self._recorder.level(Level.BUS_CONNECTED, float(now))
-
-    def gap(self) -> None:
-        """Plain messages may be lost."""
-        self._recorder.event(Event.BUS_GAP)
-
-    def cleared(self) -> None:
-        """Memory was cleared: a gap too."""
-        self._recorder.event(Event.BUS_GAP)
-
-    def applied(self, source: str) -> None:
-        """A purge was applied."""
-        self._recorder.event(Event.INVALIDATION, source)
-
-    def dropped(self, reason: str) -> None:
-        """An event was not understood."""
-        self._recorder.event(Event.EVENT_DROPPED, reason)
-
-    def lag(self, seconds: float) -> None:
-        """How late a purge was applied."""
-        self._recorder.lag(seconds)

@@ -1,0 +1,53 @@
+"""The origin's connections and health checks, which a reload may replace while requests are under way."""
+
+from cacheproxy.policy.route import UpstreamRules
+from cacheproxy.semantics.head import RequestHead
+from cacheproxy.upstream.contract import OnInterim, RequestBody
+from cacheproxy.upstream.exchange import Response
+from cacheproxy.upstream.health import HealthProber
+from cacheproxy.upstream.origin import HttpOrigin
+
+
+class ReplaceableOrigin:
+    """An ``upstream.contract.Origin`` with its prober. A request stays with the origin that it began with."""
+
+    def __init__(self, rules: UpstreamRules) -> None:
+        """Reach the origin by ``rules``; nothing is asked before ``start``."""
+        self._rules = rules
+        self._origin = HttpOrigin(rules)
+        self._prober = HealthProber(rules)
+        self._before: list[HttpOrigin] = []
+
+    @property
+    def healthy(self) -> bool | None:
+        """What the last probe found; None where there was none."""
+        return self._prober.healthy
+
+    async def start(self) -> None:
+        """Begin to probe."""
+        await self._prober.__aenter__()
+
+    async def send(
+        self, request: RequestHead, body: RequestBody | None = None, on_interim: OnInterim | None = None
+    ) -> Response:
+        """The origin's response. UpstreamError."""
+        return await self._origin.send(request, body, on_interim)
+
+    async def follow(self, rules: UpstreamRules) -> None:
+        """Reach the origin by ``rules`` from now on. OSError where its certificates cannot be read: nothing changes.
+
+        Connections made before end with their requests, or once idle.
+        """
+        if rules == self._rules:
+            return
+        origin, prober = HttpOrigin(rules), HealthProber(rules)
+        self._before.append(self._origin)
+        before, self._rules, self._origin, self._prober = self._prober, rules, origin, prober
+        await before.__aexit__()
+        await prober.__aenter__()
+
+    async def aclose(self) -> None:
+        """Close all connections, and stop probing."""
+        await self._prober.__aexit__()
+        for origin in (*self._before, self._origin):
+            await origin.aclose()

@@ -1,0 +1,163 @@
+"""Another policy without a restart: on SIGHUP, on ``POST /api/v1/reload``, and when the file changes.
+
+The new policy is read and checked whole before anything changes, and then put in force in one step of the event loop.
+A request keeps the policy that it began with. A policy that is refused changes nothing: the last good one stays.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import structlog
+from watchfiles import awatch
+
+from cacheproxy.admin.feed import Feed
+from cacheproxy.admin.metrics import Metrics
+from cacheproxy.engine.engine import Active, Engine
+from cacheproxy.engine.recorder import Event
+from cacheproxy.errors import CacheproxyError, Fault, PolicyError
+from cacheproxy.invalidation.bus import Bus
+from cacheproxy.policy.load import load_policy
+from cacheproxy.policy.route import Policy
+from cacheproxy.policy.router import Router
+from cacheproxy.server.adapter import Adapter
+from cacheproxy.server.express import ExpressLane
+from cacheproxy.settings import Settings
+from cacheproxy.wiring.origin import ReplaceableOrigin
+from cacheproxy.wiring.policy_file import policy_text
+
+log = structlog.get_logger()
+
+LOOK_AGAIN_S = 5.0
+"""The file is looked at so often where the file system tells of no changes (network file systems)."""
+QUIET_MS = 200
+"""A file is left alone until it has not changed for so long: half a policy may be a valid one."""
+
+
+class Reloader:
+    """Replaces the policy in force."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        engine: Engine,
+        adapter: Adapter,
+        lane: ExpressLane,
+        origin: ReplaceableOrigin,
+        bus: Bus | None,
+        metrics: Metrics,
+        feed: Feed,
+    ) -> None:
+        """Everything it works with comes from ``wiring``; ``bus`` is None without Redis."""
+        self._settings = settings
+        self._engine = engine
+        self._adapter = adapter
+        self._lane = lane
+        self._origin = origin
+        self._bus = bus
+        self._metrics = metrics
+        self._feed = feed
+        self._turn = asyncio.Lock()
+        self._asked: set[asyncio.Task[None]] = set()
+
+    async def reload(self) -> Mapping[str, object]:
+        """Read the file again and put it in force: its digest, and whether that is another one. PolicyError."""
+        async with self._turn:
+            before = self._engine.active.policy
+            try:
+                policy, router = self._read()
+                _check(str(self._settings.config), before, policy)
+                await self._follow_origin(policy)
+            except PolicyError as error:
+                self._told("error", error)
+                raise
+            if policy.digest != before.digest:
+                self._put_in_force(policy, router)
+            if self._bus is not None and policy.events != before.events:
+                await self._bus.follow(policy.events)
+            self._told("ok")
+            return {"digest": policy.digest, "changed": policy.digest != before.digest, "routes": len(policy.routes)}
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Reload on SIGHUP and when the file's content changes, until left."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._soon)
+        watch = loop.create_task(self._watch(), name="policy file")
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGHUP)
+            watch.cancel()
+            await asyncio.wait([watch, *self._asked])
+
+    def _read(self) -> tuple[Policy, Router]:
+        text = policy_text(self._settings.config)
+        return load_policy(text, str(self._settings.config), os.environ, upstream_url=self._settings.upstream)
+
+    async def _follow_origin(self, policy: Policy) -> None:
+        try:
+            await self._origin.follow(policy.upstream)
+        except OSError as error:
+            fault = Fault(f"the certificates of `{policy.upstream.ca_file}` cannot be used: {error}", "upstream")
+            raise PolicyError(str(self._settings.config), [fault]) from error
+
+    def _put_in_force(self, policy: Policy, router: Router) -> None:
+        """In one step: no request sees half of it, and nothing is answered any more by what the old one knew."""
+        self._engine.active = Active(policy, router)
+        self._adapter.forget()
+        self._lane.clear()
+        self._metrics.loaded(policy.digest)
+
+    def _told(self, outcome: str, error: PolicyError | None = None) -> None:
+        self._metrics.event(Event.CONFIG_LOAD, outcome)
+        digest = self._engine.active.policy.digest
+        faults = error.lines() if error is not None else []
+        self._feed.tell("policy", outcome=outcome, digest=digest, faults=faults)
+        if error is None:
+            log.info("policy reloaded", digest=digest)
+        else:
+            log.error("policy refused, the last one stays", digest=digest, faults=faults)
+
+    def _soon(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._tried())
+        self._asked.add(task)
+        task.add_done_callback(self._asked.discard)
+
+    async def _tried(self) -> None:
+        try:
+            await self.reload()
+        except CacheproxyError:
+            return  # reload has said so
+
+    async def _watch(self) -> None:
+        """Compare the content, not the file: a ConfigMap changes by a symbolic link two levels up."""
+        seen = self._content()
+        changes = awatch(
+            self._settings.config.absolute().parent,
+            watch_filter=None,
+            step=QUIET_MS,
+            rust_timeout=int(LOOK_AGAIN_S * 1000),
+            yield_on_timeout=True,
+            recursive=False,
+        )
+        async for _ in changes:
+            content = self._content()
+            if content not in (None, seen):
+                seen = content
+                await self._tried()
+
+    def _content(self) -> bytes | None:
+        try:
+            return self._settings.config.read_bytes()
+        except OSError:
+            return None
+
+
+def _check(source: str, before: Policy, policy: Policy) -> None:
+    """PolicyError where ``policy`` differs in what is read at start alone."""
+    if policy.session != before.session:
+        raise PolicyError(source, [Fault("is read at start alone: restart the sidecar to change it", "session")])
