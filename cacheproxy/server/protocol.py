@@ -15,6 +15,7 @@ from cacheproxy.errors import ClientError
 from cacheproxy.server.adapter import Arrived
 from cacheproxy.server.body import BodyStream, ChunkedDecoder, ClientGoneError, Decoder, LengthDecoder
 from cacheproxy.server.cycle import Cycle
+from cacheproxy.server.deadline import Deadline
 from cacheproxy.server.edge import Edge
 from cacheproxy.server.head import MAX_HEAD_BYTES
 from cacheproxy.server.outlet import Outlet
@@ -22,7 +23,7 @@ from cacheproxy.server.wire import render_head
 
 
 class EdgeProtocol(asyncio.Protocol):
-    """One connection. Its deadline is one lazy timer: moving it costs an assignment."""
+    """One connection."""
 
     def __init__(
         self,
@@ -53,8 +54,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._awaiting_head = False
         self._paused = False
         self._half_closed = False
-        self._deadline = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = Deadline(self._loop, self._expire)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
@@ -68,15 +68,13 @@ class EdgeProtocol(asyncio.Protocol):
             self._transport.abort()
             return
         self._server_state.connections.add(self)  # type: ignore[arg-type]
-        self._wait_until(self._edge.limits.keepalive_s)
+        self._deadline.allow(self._edge.limits.keepalive_s)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The client is gone: whatever ran for it alone is cancelled."""
         self._server_state.connections.discard(self)
         self._buffer = b""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline.cancel()
         self._fail_body(ClientGoneError())
         if self._task is not None:
             self._task.cancel()
@@ -169,14 +167,14 @@ class EdgeProtocol(asyncio.Protocol):
             self._transport.write(body)
         self._awaiting_head = False
         self._server_state.total_requests += 1
-        self._deadline = self._loop.time() + self._edge.limits.keepalive_s
+        self._deadline.allow(self._edge.limits.keepalive_s)
         return True
 
     def _await_head(self) -> None:
         """From its first byte a head has one time limit, however slowly it drips in."""
         if not self._awaiting_head:
             self._awaiting_head = True
-            self._wait_until(self._edge.limits.head_s)
+            self._deadline.allow(self._edge.limits.head_s)
 
     def _start(self, raw: bytes, arrived: Arrived) -> None:
         framing = arrived.framing
@@ -185,9 +183,9 @@ class EdgeProtocol(asyncio.Protocol):
         if framing.length != 0:
             self._decoder = ChunkedDecoder() if framing.length is None else LengthDecoder(framing.length)
             body = BodyStream(framing.length, lambda paused: self._pause_reading(paused=paused), self._continue)
-            self._wait_until(self._edge.limits.body_s)
+            self._deadline.allow(self._edge.limits.body_s)
         else:
-            self._deadline = 0.0
+            self._deadline.lift()
         self._cycle = Cycle(self._edge, self._outlet, raw, arrived, body)
         self._task = self._loop.create_task(self._run(self._cycle))
         self._server_state.tasks.add(self._task)
@@ -203,7 +201,7 @@ class EdgeProtocol(asyncio.Protocol):
         if not again or not cycle.keep_alive or self._half_closed:
             self._close()
             return
-        self._wait_until(self._edge.limits.keepalive_s)
+        self._deadline.allow(self._edge.limits.keepalive_s)
         self._pause_reading(paused=self._outlet.full)
         if not self._outlet.full:
             self._go_on()
@@ -215,13 +213,13 @@ class EdgeProtocol(asyncio.Protocol):
     def _take_body(self, decoder: Decoder) -> None:
         assert self._cycle is not None
         assert self._cycle.body is not None
-        self._wait_until(self._edge.limits.body_s)
+        self._deadline.allow(self._edge.limits.body_s)
         pieces, self._buffer = decoder.feed(self._buffer)
         if pieces:
             self._cycle.body.feed(pieces)
         if decoder.done:
             self._decoder = None
-            self._deadline = 0.0
+            self._deadline.lift()
             self._cycle.body.end()
 
     def _fail_body(self, error: ClientError) -> None:
@@ -254,7 +252,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._buffer = b""
         self._pause_reading(paused=False)
         self._transport.write_eof()
-        self._wait_until(self._edge.limits.linger_s)
+        self._deadline.allow(self._edge.limits.linger_s)
 
     def _linger(self, data: bytes) -> None:
         self._lingering -= len(data)
@@ -264,8 +262,7 @@ class EdgeProtocol(asyncio.Protocol):
     def _hand_over_websocket(self, raw: bytes) -> None:
         """Give the connection to uvicorn's WebSocket protocol, which reads the (checked) head again."""
         self._server_state.connections.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadline.cancel()
         make = cast("Any", self._config.ws_protocol_class)
         protocol = make(config=self._config, server_state=self._server_state, app_state={})
         protocol.connection_made(self._transport)
@@ -281,28 +278,10 @@ class EdgeProtocol(asyncio.Protocol):
         else:
             self._transport.resume_reading()
 
-    def _wait_until(self, seconds: float) -> None:
-        """Allow ``seconds`` from now for whatever comes next."""
-        now = self._loop.time()
-        self._deadline = now + seconds
-        if self._timer is None or self._timer.when() > self._deadline:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_at(self._deadline, self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        if not self._deadline:
-            return
-        if self._loop.time() < self._deadline:
-            self._timer = self._loop.call_at(self._deadline, self._tick)
-            return
-        self._expire()
-
     def _expire(self) -> None:
         """The client took too long."""
         if self._decoder is not None and self._paused:
-            self._wait_until(self._edge.limits.body_s)
+            self._deadline.allow(self._edge.limits.body_s)
         elif self._decoder is not None:
             self._fail_body(ClientGoneError("body-timeout", 408))
         elif self._awaiting_head and self._lingering < 0:
