@@ -87,15 +87,4 @@ class Mirror(Protocol):
         ...
 
 
-class OnGap(StrEnum):
-    """What is done where plain messages may have been published while no replica listened."""
-
-    CLEAR = "clear"
-    """Purge everything."""
-    SOFT = "soft"
-    """Purge everything softly."""
-    KEEP = "keep"
-    """Take the risk."""
-
-
 EventData = Mapping[str, object]

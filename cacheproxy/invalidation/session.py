@@ -9,7 +9,7 @@ from typing import assert_never
 
 from cacheproxy.clock import Clock, SystemClock
 from cacheproxy.errors import StateError
-from cacheproxy.invalidation.contract import OnGap, Purge, PurgeMode, Purger
+from cacheproxy.invalidation.contract import Purge, PurgeMode, Purger
 from cacheproxy.invalidation.events import Interpreter
 from cacheproxy.invalidation.follower import Follower
 from cacheproxy.invalidation.inbox import Inbox
@@ -30,7 +30,7 @@ from cacheproxy.invalidation.observer import BusObserver, Drops, Unobserved
 from cacheproxy.invalidation.receipts import HEARTBEAT_S, Receipts
 from cacheproxy.invalidation.replay import History
 from cacheproxy.invalidation.tag_clock import Beat, Mapped, Sign, Span, TagClock, background
-from cacheproxy.policy.route import EventRules
+from cacheproxy.policy.route import EventRules, OnGap
 from cacheproxy.redis_link.contract import Message, Subscriber
 
 _BEATS_KEPT = 16
@@ -53,7 +53,6 @@ class BusParts:
     mirrors: Mirrors
     purger: Purger
     receipts: Receipts
-    on_gap: OnGap = OnGap.CLEAR
     on_message: OnMessage = _ignore
     observer: BusObserver = field(default_factory=Unobserved)
     heartbeat_s: float = HEARTBEAT_S
@@ -219,9 +218,8 @@ class Session:
         beat = await self._send_beat(mend=False)
         if beat.broken:
             self._parts.observer.gap()
-            if self._parts.on_gap is not OnGap.KEEP:
-                mode = PurgeMode.SOFT if self._parts.on_gap is OnGap.SOFT else PurgeMode.HARD
-                await self._purge_everything(mode)
+            if self._rules.on_gap is not OnGap.KEEP:
+                await self._purge_everything(PurgeMode.SOFT if self._rules.on_gap is OnGap.SOFT else PurgeMode.HARD)
             await self._send_beat(mend=True)
         return beat
 

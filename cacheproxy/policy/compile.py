@@ -23,6 +23,7 @@ from cacheproxy.policy.route import (
     LimitHeaders,
     LimitMode,
     LimitRule,
+    OnGap,
     OnLimit,
     Policy,
     Precision,
@@ -63,6 +64,8 @@ def compile_policy(model: PolicyModel, ttl_s_by_route: Mapping[str, float], dige
             channels=tuple(name for name in model.events.channel if not _GLOB.search(name)),
             patterns=tuple(name for name in model.events.channel if _GLOB.search(name)),
             on=tuple((kind, tuple(tags)) for kind, tags in model.events.on.items()),
+            on_gap=OnGap(model.events.on_gap),
+            refill_concurrency=model.events.refill_concurrency,
         ),
         warm=tuple(model.warm),
         digest=digest,
@@ -223,4 +226,5 @@ def _rules(cache: CacheModel, ttl_s: float | None) -> CacheRules:
         keep_stale_s=cache.keep_stale,
         max_variants=cache.max_variants,
         shared_cookies=frozenset(name.encode("ascii") for name in cache.shared_cookies),
+        early_beta=cache.early_refresh.beta if cache.early_refresh else 0.0,
     )

@@ -53,6 +53,37 @@ class BypassModel(Model):
     cookie: Tokens = Field(default=[], description="Cookies.")
 
 
+class EarlyRefreshModel(Model):
+    """When a response that is asked for often is refreshed before it goes stale."""
+
+    beta: float = Field(default=1.0, gt=0, le=100, description="Above 1 refreshes earlier, below 1 later.")
+
+
+def _early(value: object) -> object:
+    if isinstance(value, bool):
+        return {} if value else None
+    return value
+
+
+EarlyRefresh = Annotated[
+    EarlyRefreshModel | None,
+    BeforeValidator(_early),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "boolean"},
+                {
+                    "type": "object",
+                    "properties": {"beta": {"type": "number", "exclusiveMinimum": 0, "maximum": 100}},
+                    "additionalProperties": False,
+                },
+            ],
+            "description": "Refresh what is asked for often before it goes stale (XFetch): `true`, or `{beta: 2}`.",
+        }
+    ),
+]
+
+
 class CacheDefaults(Model):
     """What a route's ``cache`` and ``defaults.cache`` have in common."""
 
@@ -67,6 +98,7 @@ class CacheDefaults(Model):
         default=None, description="Served stale this long during a refresh."
     )
     stale_if_error: Duration | None = Field(default=None, description="Served stale this long while the origin fails.")
+    early_refresh: EarlyRefresh = None
     max_body: Size = Field(default=1 << 20, description="Larger responses are forwarded, not stored.")
     max_variants: int = Field(default=32, ge=1, le=1024, description="Responses kept per key, by what Vary names.")
     keep_stale: Duration = Field(default=60.0, description="Kept this long beyond its use, for revalidation.")

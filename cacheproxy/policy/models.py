@@ -181,6 +181,13 @@ class EventsModel(Model):
         default=["cacheproxy:events"], description="Redis channels; a glob (`users:*`) is a pattern."
     )
     on: dict[str, TagTemplates] = Field(default={}, description="Event type to tags it purges: `article:{data.id}`.")
+    on_gap: Literal["clear", "soft", "keep"] = Field(
+        default="clear",
+        description="When nobody listened for a while, plain messages may be lost: purge everything, softly, or not.",
+    )
+    refill_concurrency: int = Field(
+        default=32, ge=1, le=10_000, description="Refreshes in the background that one replica runs at a time."
+    )
 
 
 class PolicyModel(Model):

@@ -285,13 +285,27 @@ class Route:
         return "client_ip" in self.key_names
 
 
+class OnGap(StrEnum):
+    """What is done where plain messages may have been published while no replica listened."""
+
+    CLEAR = "clear"
+    """Purge everything."""
+    SOFT = "soft"
+    """Purge everything softly."""
+    KEEP = "keep"
+    """Take the risk."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRules:
-    """Which channels are listened to, and the tags that each event type purges."""
+    """Which channels are listened to, the tags that each event type purges, and how what was purged is refilled."""
 
     channels: tuple[str, ...] = ("cacheproxy:events",)
     patterns: tuple[str, ...] = ()
     on: tuple[tuple[str, tuple[Template, ...]], ...] = ()
+    on_gap: OnGap = OnGap.CLEAR
+    refill_concurrency: int = 32
+    """How many refreshes in the background one replica runs at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

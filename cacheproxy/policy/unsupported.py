@@ -29,7 +29,6 @@ NOT_YET_SUPPORTED: frozenset[str] = frozenset(
         "routes.*.cache.batch",
         "routes.*.cache.bypass.when",
         "routes.*.cache.compress",
-        "routes.*.cache.early_refresh",
         "routes.*.cache.encrypt",
         "routes.*.cache.leak_guard",
         "routes.*.cache.lookup_when",
@@ -38,12 +37,9 @@ NOT_YET_SUPPORTED: frozenset[str] = frozenset(
         "routes.*.cache.store_when",
         "routes.*.cache.warm",
         "defaults.cache.compress",
-        "defaults.cache.early_refresh",
         "defaults.cache.encrypt",
         "defaults.cache.sensitive",
         "events.dedupe",
-        "events.on_gap",
-        "events.refill_concurrency",
         "events.stream",
     }
 )

@@ -38,6 +38,9 @@ class CacheRules:
     keep_stale_s: float = 60.0
     """How long a response with a validator is kept beyond its use, so that it can be revalidated."""
     max_variants: int = 32
+    early_beta: float = 0.0
+    """How early a hot response is refreshed, in multiples of the time it takes to fetch (XFetch); 0: not before it is
+    stale."""
     shared_cookies: frozenset[bytes] = frozenset()
     """Names of cookies that mean the same for everybody: a response that sets no other may be stored with them. ``*``
     stands for all. Empty, as it should be almost everywhere: a response with Set-Cookie is never stored nor shared."""

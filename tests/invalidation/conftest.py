@@ -3,20 +3,20 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import pytest
 
 from cacheproxy.clock import SystemClock
 from cacheproxy.invalidation.bus import Bus
-from cacheproxy.invalidation.contract import Applied, OnGap, Purge, PurgeMode
+from cacheproxy.invalidation.contract import Applied, Purge, PurgeMode
 from cacheproxy.invalidation.mirrors import Mirrors
 from cacheproxy.invalidation.purger import RedisPurger
 from cacheproxy.invalidation.receipts import Receipts
 from cacheproxy.invalidation.session import BusParts
 from cacheproxy.invalidation.tag_clock import TagClock
-from cacheproxy.policy.route import EventRules
+from cacheproxy.policy.route import EventRules, OnGap
 from cacheproxy.policy.templates import Template
 from cacheproxy.redis_link.connect import Roles, Tuning, connect
 
@@ -183,12 +183,11 @@ async def replica() -> AsyncIterator[MakeReplica]:
             mirrors=mirrors,
             purger=purger,
             receipts=receipts,
-            on_gap=on_gap,
             on_message=on_message,
             observer=observed,
             heartbeat_s=heartbeat_s,
         )
-        bus = Bus(parts, rules)
+        bus = Bus(parts, replace(rules, on_gap=on_gap))
         made.append(Replica(name, roles, clock, ledger, mirrors, receipts, purger, bus, observed, wakes))
         if start:
             bus.start()

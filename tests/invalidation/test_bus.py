@@ -12,8 +12,8 @@ from cacheproxy.client.wire import Layout
 from cacheproxy.errors import StateError
 from cacheproxy.fills.contract import Waited
 from cacheproxy.fills.lease import RedisLeases
-from cacheproxy.invalidation.contract import OnGap, PurgeMode
-from cacheproxy.policy.route import EventRules
+from cacheproxy.invalidation.contract import PurgeMode
+from cacheproxy.policy.route import EventRules, OnGap
 from cacheproxy.policy.templates import Template
 
 LAYOUT = Layout("test")

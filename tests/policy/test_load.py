@@ -10,6 +10,7 @@ from cacheproxy.policy.route import (
     Algorithm,
     Count,
     LimitMode,
+    OnGap,
     Scope,
     SessionScheme,
     SessionUse,
@@ -358,9 +359,18 @@ def test_origins_are_compiled(load, url: str, expected: tuple[str, str, int, str
 
 def test_channels_with_globs_are_patterns(load) -> None:
     """``users:*`` is subscribed to as a pattern."""
-    policy, _ = load("events: {channel: [a, 'users:*'], on: {x: 'a:{data.id}'}}\n")
+    policy, _ = load("events: {channel: [a, 'users:*'], on: {x: 'a:{data.id}'}, on_gap: soft, refill_concurrency: 8}\n")
     assert (policy.events.channels, policy.events.patterns) == (("a",), ("users:*",))
     assert policy.events.on[0][0] == "x"
+    assert (policy.events.on_gap, policy.events.refill_concurrency) == (OnGap.SOFT, 8)
+
+
+@pytest.mark.parametrize(("written", "beta"), [("true", 1.0), ("false", 0.0), ("{}", 1.0), ("{beta: 2}", 2.0)])
+def test_early_refresh_is_a_switch_or_how_early(load, written, beta) -> None:
+    """In a route, or for all of them."""
+    routes = f"routes: [{{name: a, match: GET /a, cache: {{early_refresh: {written}}}}}]\n"
+    shared = f"defaults: {{cache: {{early_refresh: {written}}}}}\nroutes: [{{name: a, match: GET /a, cache: {{}}}}]\n"
+    assert [load(text)[0].routes[0].cache.early_beta for text in (routes, shared)] == [beta, beta]
 
 
 @pytest.mark.parametrize(
