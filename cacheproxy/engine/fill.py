@@ -126,17 +126,26 @@ class Filler:
 
     async def _run(self, job: FillJob) -> Shared:
         permit = await self._permit(job)
+        if isinstance(permit, Held):
+            return await self._fill(job, permit)
         if isinstance(permit, Filled):
             await job.leader.tell(permit)
             return permit
-        if not isinstance(permit, Held):
-            return await self._carrier.carry(job, permit)
+        return await self._carrier.carry(job, permit)
+
+    async def _fill(self, job: FillJob, held: Held) -> Shared:
+        """Fill under ``held``, and give it back whatever becomes of that."""
         outcome = Waited.LOST
         try:
-            result = await self._carrier.carry(job, permit.stamp)
+            # The response may have come into the store between our look and our getting the lease.
+            result: Shared | None = await self._filled_meanwhile(job)
+            if isinstance(result, Filled):
+                await job.leader.tell(result)
+            else:
+                result = await self._carrier.carry(job, held.stamp)
             outcome = Waited.FILLED if isinstance(result, Filled) else Waited.GAVE_UP
         finally:
-            await self._release(permit, outcome)
+            await self._release(held, outcome)
         return result
 
     async def _release(self, held: Held, outcome: Waited) -> None:
@@ -150,10 +159,8 @@ class Filler:
         while True:
             asked = self._leases.acquire(job.key, job.exchange.budget if job.leader.waits else None)
             permit = await self._degrade.instead(Role.CACHE, asked, None)
-            if permit is None:
-                return None
-            if isinstance(permit, Held):
-                return await self._double_check(job, permit)
+            if permit is None or isinstance(permit, Held):
+                return permit
             self._recorder.event(Event.COLLAPSED, "lease")
             match await self._leases.wait(permit, max(0.0, patient_until - self._clock.monotonic())):
                 case Waited.WAITED_OUT:
@@ -170,14 +177,6 @@ class Filler:
 
     async def _stamp(self) -> Stamp | None:
         return await self._degrade.instead(Role.CACHE, self._purger.begin(), None)
-
-    async def _double_check(self, job: FillJob, held: Held) -> Held | Filled:
-        """The lease, unless the response came into the store between our look and our getting it."""
-        found = await self._filled_meanwhile(job)
-        if found is None:
-            return held
-        await self._release(held, Waited.FILLED)
-        return found
 
     async def _filled_meanwhile(self, job: FillJob) -> Filled | None:
         """What is stored by now, if it is what a request made now would be answered with."""

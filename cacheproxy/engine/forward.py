@@ -45,7 +45,11 @@ class Forwarder:
         tags = _purged(exchange, head)
         if tags:
             self._recorder.event(Event.INVALIDATION, "write")
-            await self._purger.purge_soon(Purge(tags=tags))
+            try:
+                await self._purger.purge_soon(Purge(tags=tags))
+            except BaseException:
+                await body.aclose()
+                raise
         return head, body
 
     def _let_go(self, writing: "asyncio.Task[tuple[ResponseHead, ResponseBody]]") -> None:
