@@ -1,6 +1,6 @@
 """L1 before L2, and no store at all."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from cacheproxy.clock import Clock, SystemClock
@@ -13,14 +13,24 @@ from cacheproxy.storage.contract import Entry, Found, Store
 from cacheproxy.storage.memory import MemoryStore
 
 
+def _always() -> bool:
+    return True
+
+
 class TieredStore:
     """Asks L1, then L2, and keeps in L1 what L2 gave."""
 
-    def __init__(self, l1: MemoryStore, l2: Store, clock: Clock | None = None) -> None:
-        """``l1`` in this process before ``l2``, which is shared."""
+    def __init__(
+        self, l1: MemoryStore, l2: Store, clock: Clock | None = None, settled: Callable[[], bool] = _always
+    ) -> None:
+        """``l1`` in this process before ``l2``, which is shared, and is believed only while ``settled``.
+
+        That is not so while a purge is known here that the tag clock, by which ``l2`` judges, does not know yet.
+        """
         self.l1 = l1
         self.l2 = l2
         self._clock = clock or SystemClock()
+        self._settled = settled
 
     def peek(self, key: str, request: Fields) -> Found | None:
         """What L1 has."""
@@ -53,7 +63,7 @@ class TieredStore:
             if not near:
                 raise
             far = []
-        by_age = sorted([*near, *far], key=lambda entry: entry.received_at)
+        by_age = sorted([*near, *(far if self._settled() else ())], key=lambda entry: entry.received_at)
         newest = {(entry.vary, entry.variance): entry for entry in by_age}
         return sorted(newest.values(), key=lambda entry: -entry.received_at)
 
@@ -69,7 +79,7 @@ class TieredStore:
 
     def _still(self, found: Found | None) -> Found | None:
         """``found``, less what a purge has said that was heard here while the answer was on its way."""
-        if found is None:
+        if found is None or not self._settled():
             return None
         match self.l1.heard(found.entry):
             case Verdict.VALID:

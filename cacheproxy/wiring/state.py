@@ -128,7 +128,7 @@ def _shared(
     stack.push_async_callback(bus.aclose)
     l2 = RedisStore(roles.cache, prefix=settings.prefix, clock_link=roles.bus, clock=clock)
     return State(
-        store=TimedStore(TieredStore(l1, l2, clock), recorder.operation, clock.monotonic),
+        store=TimedStore(TieredStore(l1, l2, clock, lambda: purger.settled), recorder.operation, clock.monotonic),
         l1=l1,
         leases=leases,
         purger=purger,

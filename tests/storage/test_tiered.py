@@ -70,6 +70,17 @@ async def test_a_purge_heard_on_the_way_counts(tiered: TieredStore, memory, entr
     assert await tiered.read("k", ANY) is None
 
 
+async def test_l2_is_not_believed_while_a_purge_waits(redis_place, memory, entry: MakeEntry, clock) -> None:
+    """What the tag clock in Redis cannot know yet was purged here all the same."""
+    settled = True
+    tiered = TieredStore(memory, redis_place.store, clock, lambda: settled)
+    await tiered.l2.write(entry())
+    settled = False
+    assert (await tiered.read("k", ANY), await tiered.variants("k"), len(memory)) == (None, [], 0)
+    settled = True
+    assert await tiered.read("k", ANY) is not None
+
+
 async def test_after_a_restart_l1_fills_from_l2(tiered: TieredStore, redis_place, memory, entry: MakeEntry) -> None:
     """An entry from before this process listened is kept in L1 once the tag clock, asked since, has let it live."""
     await tiered.l2.write(entry(stamp=Stamp("e1", 100)))
