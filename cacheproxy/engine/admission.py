@@ -1,50 +1,95 @@
-"""Step 4: whether the request is within its limits."""
+"""Step 4: whether the request is within its limits. Where its cost depends on how it is answered: after step 7."""
+
+from collections.abc import Sequence
 
 from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.recorder import Event, Recorder
-from cacheproxy.engine.reply import Reply
 from cacheproxy.limits.contract import Admitted, Check, Limited, Limiter
-from cacheproxy.limits.headers import limited_fields, limited_problem
+from cacheproxy.limits.in_flight import InFlight
 from cacheproxy.limits.subjects import subject_of
-from cacheproxy.policy.route import Count
+from cacheproxy.policy.route import LimitRule, OnLimit, Served
+from cacheproxy.redis_link.contract import Budget
 
 
 class Admission:
-    """Asks the limiter about a route's rules."""
+    """Asks about a route's rules: how often, and how many at once."""
 
-    def __init__(self, limiter: Limiter, degrade: Degrade, recorder: Recorder) -> None:
-        """Ask ``limiter``."""
+    def __init__(
+        self, limiter: Limiter, degrade: Degrade, recorder: Recorder, in_flight: InFlight | None = None
+    ) -> None:
+        """Ask ``limiter`` for rates and ``in_flight`` for the rest; without it this process counts for all."""
         self._limiter = limiter
+        self._in_flight = in_flight or InFlight(lambda: 1)
         self._degrade = degrade
         self._recorder = recorder
 
-    async def admit(self, exchange: Exchange, count: Count) -> Reply | None:
-        """None where the request may go on, counted against its rules of ``count``; else the 429 (RFC 6585 §4)."""
-        if not exchange.route.limits:
-            return None
-        checks = _checks(exchange, count)
+    async def admit(self, exchange: Exchange, served: Served | None = None) -> Limited | None:
+        """None where the request may go on, counted; else what it is over.
+
+        Without ``served`` the rules are asked for which that makes no difference, with it the others.
+        """
+        checks = checks_of(exchange, served)
         if not checks:
             return None
         exchange.asked_elsewhere = True
-        asked = self._limiter.admit(checks, exchange.budget)
+        crowded = self._enter(exchange, checks)
+        if crowded is not None:
+            return crowded
+        rates = [check for check in checks if check.rule.limit]
+        if not rates:
+            return None
+        asked = self._limiter.admit(rates, exchange.budget)
         verdict = await self._degrade.instead(Role.LIMITS, asked, Admitted())
-        over = verdict.violated if isinstance(verdict, Limited) else verdict.shadowed
-        for check in checks:
-            self._recorder.event(Event.RATE_LIMIT, check.rule.name, "deny" if check.rule in over else "allow")
+        self._note(rates, verdict)
         if isinstance(verdict, Limited):
-            exchange.error = "rate-limited"
-            exchange.limit_states = ()  # the 429 tells of its own
-            return Reply(429, limited_fields(verdict), limited_problem(verdict))
+            exchange.leave()
+            return verdict
         exchange.limit_states += verdict.states
+        if verdict.delayed_s:
+            exchange.budget = Budget(exchange.budget.deadline + verdict.delayed_s)
         return None
 
+    def _enter(self, exchange: Exchange, checks: Sequence[Check]) -> Limited | None:
+        """Take the request's places among those in flight; ``exchange.leave`` gives them back."""
+        bounded = [check for check in checks if check.rule.concurrency]
+        if not bounded:
+            return None
+        entered = self._in_flight.enter(bounded)
+        if isinstance(entered, Limited):
+            self._note(bounded, entered)
+            return entered
+        permits, admitted = entered
+        exchange.permits += (permits,)
+        self._note([check for check in bounded if not check.rule.limit], admitted)
+        return None
 
-def _checks(exchange: Exchange, count: Count) -> list[Check]:
+    def _note(self, checks: Sequence[Check], verdict: Admitted | Limited) -> None:
+        for check in checks:
+            self._recorder.event(Event.RATE_LIMIT, check.rule.name, _decision(check.rule, verdict))
+
+
+def _decision(rule: LimitRule, verdict: Admitted | Limited) -> str:
+    """What became of a request under ``rule``, for the metrics."""
+    if isinstance(verdict, Limited):
+        return "deny" if rule in verdict.violated else "allow"
+    if verdict.shadowed and rule in verdict.shadowed:
+        return "shadow_deny"
+    if rule.limit and not any(state.rule is rule for state in verdict.states):
+        return "unknown"
+    return "delay" if verdict.delayed_s and rule.on_limit is OnLimit.DELAY else "allow"
+
+
+def checks_of(exchange: Exchange, served: Served | None) -> list[Check]:
+    """What is to be asked about a request: before it is known how it will be ``served``, or then."""
     checks = []
     for rule in exchange.route.limits:
-        if rule.count is count:
-            subject = subject_of(rule, exchange.route, exchange.request, exchange.params, exchange.identity)
-            if subject is not None:
-                checks.append(Check(rule, subject, rule.cost))
+        if rule.waits_for_plan is (served is None):
+            continue
+        cost = rule.cost if served is None else rule.cost_of(served)
+        if not cost:
+            continue
+        subject = subject_of(rule, exchange.route, exchange.request, exchange.params, exchange.identity)
+        if subject is not None:
+            checks.append(Check(rule, subject, cost))
     return checks

@@ -17,7 +17,7 @@ def dress(exchange: Exchange, reply: Reply) -> Reply:
     pairs.append((b"x-cache", exchange.x_cache.encode()))
     pairs.append((b"x-request-id", exchange.request_id.encode()))
     if exchange.limit_states:
-        pairs += limit_fields(exchange.limit_states)
+        pairs += limit_fields(exchange.limit_states, exchange.route.limit_headers)
     return reply.with_fields(Fields(pairs))
 
 

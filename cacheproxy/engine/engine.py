@@ -1,6 +1,7 @@
 """The request's way. What each step decides is decided elsewhere, purely; here it meets I/O."""
 
 import asyncio
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol, assert_never
@@ -14,15 +15,18 @@ from cacheproxy.engine.fill import Filler
 from cacheproxy.engine.fill_job import Filled, Outcome, Passed
 from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.identify import Identifier
+from cacheproxy.engine.leaving import leaving
+from cacheproxy.engine.over_limit import answer_limited, refuse, served, stale_will_do
 from cacheproxy.engine.problems import refused, unavailable
 from cacheproxy.engine.record import Journal, resource_type
 from cacheproxy.engine.reply import Reply, Shelved, Visited, problem
 from cacheproxy.engine.request_id import RequestIds
 from cacheproxy.engine.serve import may_stand_in, reply_from, reply_through, whole_seconds
 from cacheproxy.errors import ClientError, UpstreamError
+from cacheproxy.limits.contract import Limited
 from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.keys import NoKey, cache_key
-from cacheproxy.policy.route import Count, Policy
+from cacheproxy.policy.route import Policy, Served
 from cacheproxy.policy.router import Match, Router
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.semantics.cache_status import Detail
@@ -119,25 +123,30 @@ class Engine:
             exchange.error = error.reason
             exchange.detail = exchange.detail or Detail.UPSTREAM_ERROR
             reply = unavailable(error)
-        reply = dress(exchange, reply)
+        except BaseException:
+            exchange.leave()
+            raise
+        reply = leaving(exchange, dress(exchange, reply))
         self._journal.record(exchange, reply)
         if reply.shelved is not None and active is not self.active:
             return replace(reply, shelved=None)  # the express lane knows nothing of the policy before this one
         return reply
 
-    async def admit_tunnel(self, request: RequestHead, client: Client) -> RequestHead | Reply:
-        """A WebSocket's handshake as it may go on to the origin, or the refusal: steps 1 to 4 hold for it too."""
+    async def admit_tunnel(self, request: RequestHead, client: Client, until: ExitStack) -> RequestHead | Reply:
+        """A WebSocket's handshake as it may go on to the origin, or the refusal: steps 1 to 4 hold for it too.
+
+        It is in flight ``until`` that is closed.
+        """
         exchange = self._begin(request, None, client, None, self.active.policy)
+        until.callback(exchange.leave)
         try:
             _route(exchange, self.active)
             await self._identifier.identify(exchange, self.active.policy)
-            limited = await self._admission.admit(exchange, Count.ALL)
+            limited = await self._admission.admit(exchange) or await self._admission.admit(exchange, Served.MISS)
         except ClientError as error:
             self._journal.refused(error.reason)
-            limited = refused(error)
-        if limited is None:
-            return exchange.request
-        return dress(exchange, limited)
+            return dress(exchange, refused(error))
+        return exchange.request if limited is None else dress(exchange, refuse(exchange, limited))
 
     def _begin(
         self,
@@ -163,13 +172,14 @@ class Engine:
     async def _answer(self, exchange: Exchange, active: Active) -> Reply:
         _route(exchange, active)
         await self._identifier.identify(exchange, active.policy)
-        limited = await self._admission.admit(exchange, Count.ALL)
-        if limited is not None:
-            return limited
+        limited = await self._admission.admit(exchange)
+        if limited is not None and not stale_will_do(limited):
+            return refuse(exchange, limited)
         if not self._keyed(exchange):
-            return await self._admission.admit(exchange, Count.MISS) or await self._forwarder.forward(exchange)
+            limited = limited or await self._admission.admit(exchange, Served.MISS)
+            return refuse(exchange, limited) if limited else await self._forwarder.forward(exchange)
         found = await self._look_up(exchange)
-        return await self._carry_out(exchange, found)
+        return await self._carry_out(exchange, found, limited)
 
     def _keyed(self, exchange: Exchange) -> bool:
         """Step 5: whether the cache has a part in this; then ``exchange.key`` is set."""
@@ -199,13 +209,16 @@ class Engine:
         exchange.tier = None if found is None else found.tier
         return found
 
-    async def _carry_out(self, exchange: Exchange, found: Found | None) -> Reply:
-        """Steps 7 and 8: one case for each kind of Plan."""
+    async def _carry_out(self, exchange: Exchange, found: Found | None, limited: Limited | None) -> Reply:
+        """Steps 7 and 8: one case for each kind of Plan, unless the request is over a limit."""
         rules = exchange.route.cache
         assert rules is not None
         entry = None if found is None else found.entry
         soft_purged = found is not None and found.verdict is Verdict.STALE
         decided = plan(exchange.request, entry, rules, exchange.now, soft_purged=soft_purged)
+        limited = limited or await self._admission.admit(exchange, served(decided))
+        if limited is not None:
+            return answer_limited(exchange, limited, decided, entry)
         match decided:
             case Serve(_, age_s):
                 assert entry is not None
@@ -217,8 +230,7 @@ class Engine:
                     self._filler.refresh(exchange, Revalidate(entry, age_s, Forward.STALE))
                 return _stale(exchange, entry, age_s)
             case Revalidate() | Fetch():
-                limited = await self._admission.admit(exchange, Count.MISS)
-                return limited or await self._fetch(exchange, decided, entry)
+                return await self._fetch(exchange, decided, entry)
             case Refuse(status):
                 exchange.x_cache = XCache.MISS
                 exchange.detail = Detail.ONLY_IF_CACHED

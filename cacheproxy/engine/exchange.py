@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cacheproxy.limits.contract import LimitState
+from cacheproxy.limits.in_flight import Permits
 from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.keys import CacheKey, NoKeyReason
 from cacheproxy.policy.paths import Param
@@ -48,6 +49,8 @@ class Exchange:
     identity_names: frozenset[bytes] = frozenset()
     """Request fields that carry the identity: no client's Connection may drop them."""
     limit_states: tuple[LimitState, ...] = ()
+    permits: tuple[Permits, ...] = ()
+    """Its places among the requests in flight: given back when its answer has been sent, or will not be."""
     key: CacheKey | None = None
 
     asked_elsewhere: bool = False
@@ -69,3 +72,9 @@ class Exchange:
     def hit(self) -> bool:
         """Whether it was answered from the store, and the origin was not asked (RFC 9211 §2.1)."""
         return self.forward is None and self.x_cache in {XCache.HIT, XCache.STALE}
+
+    def leave(self) -> None:
+        """Give back its places among the requests in flight. Idempotent."""
+        for permits in self.permits:
+            permits.release()
+        self.permits = ()

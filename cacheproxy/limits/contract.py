@@ -35,6 +35,8 @@ class Admitted:
     states: tuple[LimitState, ...] = ()
     shadowed: tuple[LimitRule, ...] = ()
     """Shadow rules that would have refused it: for the metrics."""
+    delayed_s: float = 0.0
+    """How long it was held back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +58,18 @@ class Limiter(Protocol):
         """Count one request against all of ``checks`` in one step, or none. StateError if it could not be told."""
         ...
 
+    def admit_now(self, checks: Sequence[Check]) -> Admitted | Limited | None:
+        """As ``admit``, where that would not have to wait for anything; else None, and nothing is counted."""
+        ...
+
 
 class NoLimiter:
     """Admits everything: a policy without limits."""
 
     async def admit(self, checks: Sequence[Check], budget: Budget | None = None) -> Admitted | Limited:  # noqa: ARG002
+        """Admitted, always."""
+        return Admitted()
+
+    def admit_now(self, checks: Sequence[Check]) -> Admitted | Limited | None:  # noqa: ARG002
         """Admitted, always."""
         return Admitted()

@@ -45,17 +45,20 @@ class LeasedLimiter:
 
     async def admit(self, checks: Sequence[Check], budget: Budget | None = None) -> Admitted | Limited:
         """Count one request against all of ``checks``, or none. StateError as ``inner``."""
-        leased = [check for check in checks if _leased(check)]
-        if not leased:
+        first = next((check for check in checks if _leased(check)), None)
+        if first is None:
             return await self._inner.admit(checks, budget)
-        spent = self.spend(checks)
-        if spent is not None:
-            return spent
-        async with self._purse(leased[0]).lock:
-            return self.spend(checks) or await self._take(checks, budget)
+        known = self.admit_now(checks)
+        if known is not None:
+            return known
+        async with self._purse(first).lock:
+            return self.admit_now(checks) or await self._take(checks, budget)
 
-    def spend(self, checks: Sequence[Check]) -> Admitted | None:
-        """Admitted by permits in hand, which are spent; None, and nothing spent, where they do not reach."""
+    def admit_now(self, checks: Sequence[Check]) -> Admitted | Limited | None:
+        """Admitted by permits in hand, which are spent; where they do not reach, what ``inner`` knows."""
+        return self._spend(checks) or self._inner.admit_now(checks)
+
+    def _spend(self, checks: Sequence[Check]) -> Admitted | None:
         now = self._clock.monotonic()
         purses = [self._purses.get(_key(check)) for check in checks]
         held = [p for p, check in zip(purses, checks, strict=True) if p is not None and _covers(p, check, now)]

@@ -27,10 +27,10 @@ class MemoryLimiter:
 
     async def admit(self, checks: Sequence[Check], budget: Budget | None = None) -> Admitted | Limited:  # noqa: ARG002
         """Count one request against all of ``checks``, or none. Never StateError."""
-        return self.decide(checks)
+        return self.admit_now(checks)
 
-    def decide(self, checks: Sequence[Check]) -> Admitted | Limited:
-        """As ``admit``, without waiting."""
+    def admit_now(self, checks: Sequence[Check]) -> Admitted | Limited:
+        """As ``admit``, which never has to wait."""
         now_us = self._now_us()
         for check in checks:
             if check.owed:

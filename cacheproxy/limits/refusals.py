@@ -34,7 +34,7 @@ class RefusalMemory:
 
     async def admit(self, checks: Sequence[Check], budget: Budget | None = None) -> Admitted | Limited:
         """As ``inner``, without asking it where the answer is known. StateError as ``inner``."""
-        known = self.refusal(checks)
+        known = self.admit_now(checks)
         if known is not None:
             return known
         began = self._clock.monotonic()
@@ -43,8 +43,8 @@ class RefusalMemory:
             self._remember(checks, outcome, began)
         return outcome
 
-    def refusal(self, checks: Sequence[Check]) -> Limited | None:
-        """The refusal that a request with ``checks`` is sure to meet, or None where that is not known; never waits."""
+    def admit_now(self, checks: Sequence[Check]) -> Limited | None:
+        """The refusal that a request with ``checks`` is sure to meet, or None where that is not known."""
         now = self._clock.monotonic()
         for check in checks:
             known = self._refusals.get((check.rule.name, check.subject))

@@ -42,6 +42,7 @@ class Detail(StrEnum):
     STALE_WHILE_REVALIDATE = "stale-while-revalidate"
     STALE_IF_ERROR = "stale-if-error"
     MAX_STALE = "max-stale"
+    LIMITED = "limited"
     ONLY_IF_CACHED = "only-if-cached"
     UPSTREAM_ERROR = "upstream-error"
 

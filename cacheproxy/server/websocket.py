@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 from cacheproxy.engine.engine import Engine
@@ -73,13 +74,14 @@ class WebSocketApp:
         await receive()  # websocket.connect
         peer = scope["client"][0] if scope.get("client") else ""
         request, client = self._adapter.understand(_request_of(scope), peer)
-        admitted = await self._engine.admit_tunnel(request, client)
-        opened = admitted if isinstance(admitted, Reply) else await self._open(admitted)
-        if isinstance(opened, Reply):
-            await _refuse(send, opened)
-            return
-        await send({"type": "websocket.accept", "subprotocol": opened.subprotocol, "headers": _outward(opened)})
-        await _bridge(opened, receive, send)
+        with ExitStack() as until:
+            admitted = await self._engine.admit_tunnel(request, client, until)
+            opened = admitted if isinstance(admitted, Reply) else await self._open(admitted)
+            if isinstance(opened, Reply):
+                await _refuse(send, opened)
+                return
+            await send({"type": "websocket.accept", "subprotocol": opened.subprotocol, "headers": _outward(opened)})
+            await _bridge(opened, receive, send)
 
     async def _open(self, request: RequestHead) -> Tunnel | Reply:
         try:

@@ -84,7 +84,7 @@ async def test_a_rule_in_shadow_only_counts(build) -> None:
     house.origin.script("/watched", Answer())
     answers = [await house.ask("/watched") for _ in range(2)]
     assert [(200, None)] * 2 == [(answer.status, answer["ratelimit"]) for answer in answers]
-    assert {("rate-limit", "quiet", "allow"): 1, ("rate-limit", "quiet", "deny"): 1} == {
+    assert {("rate-limit", "quiet", "allow"): 1, ("rate-limit", "quiet", "shadow_deny"): 1} == {
         event: count for event, count in house.notes.events.items() if event[0] == "rate-limit"
     }
 

@@ -332,6 +332,8 @@ async def test_interim_responses_reach_the_client(house) -> None:
 
 async def test_a_tunnel_is_identified_and_limited(build) -> None:
     """Steps 1 to 4 hold for a handshake: it goes on with its identity, or is refused."""
+    from contextlib import ExitStack
+
     from cacheproxy.engine.engine import Client
     from cacheproxy.engine.reply import Reply
     from cacheproxy.semantics.head import RequestHead
@@ -348,9 +350,11 @@ routes: [{name: ws, match: "GET /ws", session: required, limits: [each]}]
         return RequestHead(method="GET", target=b"/ws", fields=fields, authority=b"example.com")
 
     client = Client(address="192.0.2.1")
-    admitted = await house.engine.admit_tunnel(handshake("sid=s-ann"), client)
+    admitted = await house.engine.admit_tunnel(handshake("sid=s-ann"), client, ExitStack())
     assert isinstance(admitted, RequestHead)
     assert [b"ann"] == admitted.fields.all(b"x-user-id")
-    refusals = [await house.engine.admit_tunnel(handshake(cookie), client) for cookie in ("sid=s-ann", "sid=x")]
+    refusals = [
+        await house.engine.admit_tunnel(handshake(cookie), client, ExitStack()) for cookie in ("sid=s-ann", "sid=x")
+    ]
     assert [429, 401] == [refusal.status for refusal in refusals if isinstance(refusal, Reply)]
     assert all(b"x-request-id" in refusal.fields for refusal in refusals if isinstance(refusal, Reply))
