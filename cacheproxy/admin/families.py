@@ -34,5 +34,6 @@ LEVELS: dict[Level, Family] = {
     Level.L1_BYTES: Family("cacheproxy_l1_bytes", "Memory used by the in-process cache."),
     Level.L1_ENTRIES: Family("cacheproxy_l1_entries", "Responses in the in-process cache."),
     Level.CLIENT_CONNECTIONS: Family("cacheproxy_client_connections", "Open client connections."),
+    Level.LIMITS_DEGRADED: Family("cacheproxy_ratelimit_degraded", "1 while limits do without Redis."),
     Level.FLIGHTS: Family("cacheproxy_flights", "Fills under way in this process."),
 }

@@ -22,7 +22,7 @@ class Event(StrEnum):
     BUS_GAP = "bus-gap"
     """No label: the bus was lost for a time."""
     RATE_LIMIT = "rate-limit"
-    """rule, decision: ``allow, deny`` or, without Redis, ``unknown``."""
+    """rule, decision: ``allow, deny, delay, shadow_deny`` or, without Redis, ``unknown``."""
     STATE_ERROR = "state-error"
     """role, reason: a StateError that ``engine.degrade`` carried on from."""
     REFUSED = "refused"
@@ -41,6 +41,8 @@ class Level(StrEnum):
     L1_BYTES = "l1-bytes"
     L1_ENTRIES = "l1-entries"
     CLIENT_CONNECTIONS = "client-connections"
+    LIMITS_DEGRADED = "limits-degraded"
+    """1 while limits are not counted for all replicas together, for want of Redis."""
     FLIGHTS = "flights"
     """Fills under way in this process."""
 

@@ -191,7 +191,7 @@ async def assemble(
         store=state.store,
         shelf=state.l1,
         identifier=Identifier(state.sessions, degrade),
-        admission=Admission(state.limiter, degrade, metrics),
+        admission=Admission(state.limits.limiter, degrade, metrics, state.limits.in_flight),
         filler=filler,
         forwarder=Forwarder(side, state.purger, tasks, metrics),
         degrade=degrade,
@@ -231,6 +231,7 @@ def _watch(metrics: Metrics, state: State, flights: "Flights[Shared]") -> None:
     metrics.watch(Level.L1_BYTES, lambda: float(state.l1.used_bytes))
     metrics.watch(Level.L1_ENTRIES, lambda: float(len(state.l1)))
     metrics.watch(Level.FLIGHTS, lambda: float(len(flights)))
+    metrics.watch(Level.LIMITS_DEGRADED, lambda: float(state.limits.degraded()))
 
 
 def _tunnels(engine: Engine) -> Callable[[RequestHead], Awaitable[Tunnel | Reply]]:

@@ -17,11 +17,6 @@ from cacheproxy.invalidation.purger import RedisPurger
 from cacheproxy.invalidation.receipts import Receipts
 from cacheproxy.invalidation.session import BusParts
 from cacheproxy.invalidation.tag_clock import TagClock
-from cacheproxy.limits.contract import Limiter
-from cacheproxy.limits.fallback import FallbackLimiter
-from cacheproxy.limits.memory import MemoryLimiter
-from cacheproxy.limits.redis import RedisLimiter
-from cacheproxy.limits.refusals import RefusalMemory
 from cacheproxy.policy.route import Policy, SessionRules
 from cacheproxy.redis_link.connect import Role, Roles, Tuning, connect
 from cacheproxy.redis_link.embedded import start_embedded
@@ -34,6 +29,7 @@ from cacheproxy.storage.memory import MemoryStore
 from cacheproxy.storage.redis import RedisStore
 from cacheproxy.storage.tiered import TieredStore
 from cacheproxy.storage.timed import TimedStore
+from cacheproxy.wiring.limiting import Limiting, limiting_alone, limiting_shared
 from cacheproxy.wiring.told import BusNotes, PurgesTold, RedisNotes
 
 LEASE_AGE_S = 10.0
@@ -50,7 +46,7 @@ class State:
     l1: MemoryStore
     leases: Leases
     purger: Purger
-    limiter: Limiter
+    limits: Limiting
     sessions: Sessions
     bus: Bus | None = None
     roles: Roles | None = None
@@ -91,7 +87,7 @@ def _alone(l1: MemoryStore, recorder: Recorder, feed: Feed, clock: Clock, settin
         l1=l1,
         leases=NoLeases(purger.begin),
         purger=purger,
-        limiter=MemoryLimiter(clock),
+        limits=limiting_alone(clock),
         sessions=NoSessions(),
     )
 
@@ -132,9 +128,7 @@ def _shared(
         l1=l1,
         leases=leases,
         purger=purger,
-        limiter=FallbackLimiter(
-            RefusalMemory(RedisLimiter(roles.limits, settings.prefix), clock), clock, lambda: len(receipts.live())
-        ),
+        limits=limiting_shared(roles.limits, settings.prefix, clock, lambda: len(receipts.live())),
         sessions=sessions,
         bus=bus,
         roles=roles,
