@@ -131,7 +131,7 @@ class Carrier:
             self._recorder.event(Event.NOT_STORED, reason)
             if job.shared and reason in _LIES_IN_THE_RESPONSE:
                 self._hit_for_miss.remember(job.key)
-        await job.leader.tell(Passed(arrived.head, arrived.body, reason))
+        await job.leader.hand_over(Passed(arrived.head, arrived.body, reason))
         return GaveUp()
 
     async def _gather(self, job: FillJob, arrived: _Arrived, verdict: Store, tags: ResponseTags) -> Shared:
@@ -139,7 +139,7 @@ class Carrier:
         content = arrived.body.complete
         if content is None:
             shared = SharedBody(arrived.body, job.rules.max_body_bytes)
-            await job.leader.tell(Passed(arrived.head, shared, gathered=True))
+            await job.leader.hand_over(Passed(arrived.head, shared, gathered=True))
             content = await shared.gather()
         elif len(content) > job.rules.max_body_bytes:
             return await self._pass(job, arrived, PassReason.TOO_LARGE)
@@ -164,7 +164,7 @@ class Carrier:
             age=arrived.head.fields.get(b"age"),
             arrived=arrived.head.fields.without({b"age"}),
         )
-        await job.leader.tell(filled)
+        job.leader.tell(filled)
         await self._write(entry)
         return filled
 
@@ -172,17 +172,17 @@ class Carrier:
         """A 206: combine it with what is stored (RFC 9111 §3.4). Who asked for a range gets what the origin sent."""
         whole = _combined(job, part)
         if b"range" in job.request.fields:
-            await job.leader.tell(Passed(arrived.head, BytesBody(part.body), gathered=True))
+            job.leader.tell(Passed(arrived.head, BytesBody(part.body), gathered=True))
             await self._write(whole or part)
             return GaveUp()
         if whole is None or whole.status == 206:
             if isinstance(job.plan, Fetch) and job.plan.missing is not None:
                 # The rest of a part did not fit what is stored: the client asked for all of it, so ask again.
                 return await self.carry(replace(job, plan=Fetch(reason=job.plan.reason)), arrived.stamp)
-            await job.leader.tell(Passed(arrived.head, BytesBody(part.body), PassReason.PARTIAL))
+            job.leader.tell(Passed(arrived.head, BytesBody(part.body), PassReason.PARTIAL))
             return GaveUp()
         filled = Filled(whole, 206, stored=True)
-        await job.leader.tell(filled)
+        job.leader.tell(filled)
         await self._write(whole)
         return filled
 
@@ -202,10 +202,10 @@ class Carrier:
             if arrived.stamp is not None:
                 await self._drop(job)
             answer = ResponseHead(confirmed[0].status, freshen(confirmed[0].fields, fields))
-            await job.leader.tell(Passed(answer, BytesBody(confirmed[0].body)))
+            job.leader.tell(Passed(answer, BytesBody(confirmed[0].body)))
             return GaveUp()
         filled = Filled(kept[0], 304, stored=True, age=whole_seconds(kept[0].initial_age_s))
-        await job.leader.tell(filled)
+        job.leader.tell(filled)
         for entry in kept:
             await self._write(entry)
         return filled

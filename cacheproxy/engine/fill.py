@@ -129,7 +129,7 @@ class Filler:
         if isinstance(permit, Held):
             return await self._fill(job, permit)
         if isinstance(permit, Filled):
-            await job.leader.tell(permit)
+            job.leader.tell(permit)
             return permit
         return await self._carrier.carry(job, permit)
 
@@ -140,7 +140,7 @@ class Filler:
             # The response may have come into the store between our look and our getting the lease.
             result: Shared | None = await self._filled_meanwhile(job)
             if isinstance(result, Filled):
-                await job.leader.tell(result)
+                job.leader.tell(result)
             else:
                 result = await self._carrier.carry(job, held.stamp)
             outcome = Waited.FILLED if isinstance(result, Filled) else Waited.GAVE_UP

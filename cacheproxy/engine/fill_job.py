@@ -82,12 +82,17 @@ class Leader:
         assert error is not None, "a fill tells its leader before it ends"
         raise error
 
-    async def tell(self, outcome: Outcome) -> None:
-        """Answer the leader; if it left, let go of what was for it alone."""
-        if self._gone and isinstance(outcome, Passed):
-            await outcome.body.aclose()
-        elif not self._told.done():
+    def tell(self, outcome: Outcome) -> None:
+        """Answer the leader, once."""
+        if not self._told.done():
             self._told.set_result(outcome)
+
+    async def hand_over(self, passed: Passed) -> None:
+        """Answer the leader with what is still arriving; if it left, let go of that."""
+        if self._gone:
+            await passed.body.aclose()
+        else:
+            self.tell(passed)
 
 
 @dataclass(slots=True, kw_only=True)

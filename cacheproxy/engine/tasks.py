@@ -27,9 +27,10 @@ class Tasks:
             task.exception()  # Marks it as seen: who waited was told, and who left does not care.
 
     async def drain(self, timeout_s: float) -> None:
-        """Let what runs come to its end; after ``timeout_s`` end it."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=timeout_s)
-        for task in tuple(self._running):
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        """Let what runs come to its end; after ``timeout_s`` end it. What its end sets going is let run as well."""
+        while self._running:
+            _, late = await asyncio.wait(self._running.copy(), timeout=timeout_s)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
