@@ -23,7 +23,7 @@ def personal_fields(exchange: Exchange, rules: CacheRules) -> frozenset[bytes]:
     if rules.ttl_s is None or exchange.route.scope not in {Scope.PUBLIC, Scope.TENANT}:
         return frozenset()
     names = exchange.route.key_names
-    told = () if any(name.startswith("session.") for name in names) else exchange.identity_names
+    told = () if any(name.startswith("session.") for name in names) else exchange.personal_names
     cookies = {COOKIE} if any(f"cookie.{name}" not in names for name, _ in cookies_of(exchange.request)) else set()
     return frozenset({*told, *cookies})
 

@@ -48,6 +48,8 @@ class Exchange:
     identity: Identity = field(default_factory=Identity)
     identity_names: frozenset[bytes] = frozenset()
     """Request fields that carry the identity: no client's Connection may drop them."""
+    personal_names: frozenset[bytes] = frozenset()
+    """Those of them that say more than the tenant, which is in every key."""
     limit_states: tuple[LimitState, ...] = ()
     permits: tuple[Permits, ...] = ()
     """Its places among the requests in flight: given back when its answer has been sent, or will not be."""

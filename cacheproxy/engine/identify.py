@@ -4,7 +4,7 @@ from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.errors import ClientError
 from cacheproxy.policy.identity import Identity
-from cacheproxy.policy.route import Policy, SessionRules, SessionUse, TenantRules
+from cacheproxy.policy.route import Policy, SessionRules, SessionUse, TenantRules, TenantSource
 from cacheproxy.sessions.contract import Session, Sessions
 from cacheproxy.sessions.cookies import session_id_of
 from cacheproxy.sessions.identity import Stripper, identity_fields
@@ -34,6 +34,7 @@ class Identifier:
             session = await self._session(exchange, policy.session)
             told = identity_fields(session, policy.session, request, now=exchange.now)
             exchange.identity_names = frozenset(name for name, _ in told)
+            exchange.personal_names = exchange.identity_names - _of_tenant(policy)
             if told:
                 exchange.request = request.with_fields(request.fields.plus(*told))
         # Where no proxy is trusted by name, whoever reaches this listener is taken for one.
@@ -66,6 +67,13 @@ class Identifier:
         if session is None and required:
             raise ClientError(401, "session-required", "this needs a session: log in")
         return session
+
+
+def _of_tenant(policy: Policy) -> frozenset[bytes]:
+    """The fields that tell the upstream nothing but the tenant."""
+    if policy.session is None or policy.tenant is None or policy.tenant.source is not TenantSource.SESSION:
+        return frozenset()
+    return frozenset(name for name, source in policy.session.identity if source == policy.tenant.name)
 
 
 def _enforce(rules: TenantRules | None, identity: Identity) -> None:

@@ -19,8 +19,8 @@ end
 -- The epoch, and a time in it that is later than all given out before. A clock that was evicted, flushed or damaged
 -- begins a new epoch, and the stream, which is ordered by its time, begins again with it.
 local function tick()
-  local seen = redis.call('HMGET', CLOCK, 'epoch', 'now')
-  local epoch, last = seen[1], tonumber(seen[2] or '')
+  local seen = redis.pcall('HMGET', CLOCK, 'epoch', 'now')
+  local epoch, last = seen[1], tonumber(seen[2] or '') -- nothing where the key is of another type
   if not (epoch and last) then
     redis.call('DEL', CLOCK, STREAM)
     epoch, last = ARGV[1], 0

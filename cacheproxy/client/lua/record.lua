@@ -5,7 +5,14 @@
 local function record(epoch, now, said, bus, keep)
   said.epoch, said.at, said.after = epoch, us(now), redis.call('HGET', CLOCK, 'last') or '0'
   local message = cjson.encode(said)
-  redis.call('XADD', STREAM, 'MAXLEN', '~', keep, us(now) .. '-0', 'said', message)
+  local added = redis.pcall('XADD', STREAM, 'MAXLEN', '~', keep, us(now) .. '-0', 'said', message)
+  if type(added) == 'table' then
+    if string.sub(added.err, 1, 9) ~= 'WRONGTYPE' then
+      error(added.err)
+    end
+    redis.call('DEL', STREAM) -- not of our making; readers see the gap
+    redis.call('XADD', STREAM, us(now) .. '-0', 'said', message)
+  end
   redis.call('HSET', CLOCK, 'last', us(now))
   return redis.call('PUBLISH', bus, message)
 end
