@@ -1,8 +1,10 @@
-"""Commands that ask a running sidecar: health, purge, publish, stats."""
+"""Commands that ask a running sidecar: health, purge, publish, reload, stats."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
@@ -25,34 +27,68 @@ class Admin:
     port: int
     token: str | None = None
 
-    def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> httpx.Response:
-        """The answer, whatever its status. AdminError where there is none."""
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        content: bytes | None = None,
+        kind: str = "application/json",
+    ) -> httpx.Response:
+        """The answer, whatever its status. AdminError where there is none. ``content`` of ``kind`` is sent as it is."""
+        named = {"content-type": kind} if content is not None else {}
+        with self._client(read_s=_TIMEOUT_S if body is None and method == "GET" else _LONGEST_WAIT_S) as client:
+            return client.request(method, path, json=body, content=content, headers=named)
+
+    def result(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        content: bytes | None = None,
+        kind: str = "application/json",
+    ) -> dict[str, Any]:
+        """The answer's JSON object. AdminError where the sidecar refused, with its reason."""
+        return _object(path, self.ask(method, path, body, content=content, kind=kind))
+
+    def lines(self, path: str, body: Mapping[str, object]) -> Iterator[dict[str, Any]]:
+        """The JSON objects of a streamed answer, as they come. AdminError."""
+        with self._client(read_s=_LONGEST_WAIT_S) as client, client.stream("POST", path, json=body) as answer:
+            if not answer.is_success:
+                answer.read()
+                _object(path, answer)
+            for line in answer.iter_lines():
+                yield json.loads(line)
+
+    @contextmanager
+    def _client(self, read_s: float) -> Iterator[httpx.Client]:
         headers = {"authorization": f"Bearer {self.token}"} if self.token else {}
-        timeout = httpx.Timeout(_TIMEOUT_S, read=_LONGEST_WAIT_S if body else _TIMEOUT_S)
+        timeout = httpx.Timeout(_TIMEOUT_S, read=read_s)
         try:
-            with httpx.Client(timeout=timeout, trust_env=False) as client:
-                return client.request(method, self._url(path), json=body, headers=headers)
+            with httpx.Client(base_url=self._url(""), timeout=timeout, trust_env=False, headers=headers) as client:
+                yield client
         except httpx.HTTPError as error:
             raise AdminError(
                 f"no answer from {self._url('')}: {error}; is the sidecar running there (--admin)?"
             ) from error
 
-    def result(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, object]:
-        """The answer's JSON object. AdminError where the sidecar refused, with its reason."""
-        answer = self.ask(method, path, body)
-        try:
-            found = answer.json()
-        except ValueError:
-            found = None
-        if answer.is_success and isinstance(found, dict):
-            return found
-        detail = found.get("detail") if isinstance(found, dict) else None
-        raise AdminError(f"{path} answered {answer.status_code}: {detail or answer.reason_phrase}")
-
     def _url(self, path: str) -> str:
         everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (where one listens, not where one connects)
         host = everywhere.get(self.host, self.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}{path}"
+
+
+def _object(path: str, answer: httpx.Response) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    if answer.is_success and isinstance(found, dict):
+        return found
+    detail = found.get("detail") if isinstance(found, dict) else None
+    raise AdminError(f"{path} answered {answer.status_code}: {detail or answer.reason_phrase}")
 
 
 def health(admin: Admin, *, as_json: bool) -> int:
@@ -73,7 +109,7 @@ def purge(admin: Admin, body: Mapping[str, object], *, as_json: bool) -> int:
     if as_json:
         print_json(receipt)
     else:
-        print_pairs((name, _listed(value)) for name, value in receipt.items())
+        print_pairs((name, listed(value)) for name, value in receipt.items())
     return 1 if silent else 0
 
 
@@ -84,7 +120,14 @@ def publish(admin: Admin, kind: str, data: str, *, as_json: bool) -> int:
     except ValueError as error:
         raise PolicyError("data", [Fault(f"not JSON: {error}")]) from error
     result = admin.result("POST", "/api/v1/events", event)
-    print_json(result) if as_json else print_pairs((name, _listed(value)) for name, value in result.items())
+    print_json(result) if as_json else print_pairs((name, listed(value)) for name, value in result.items())
+    return 0
+
+
+def reload(admin: Admin, *, as_json: bool) -> int:
+    """Have the policy file read again and print which policy is in force. 0; AdminError where it is wrong."""
+    found = admin.result("POST", "/api/v1/reload")
+    print_json(found) if as_json else print_pairs(found.items())
     return 0
 
 
@@ -95,7 +138,8 @@ def stats(admin: Admin, *, as_json: bool) -> int:
     return 0
 
 
-def _listed(value: object) -> object:
+def listed(value: object) -> object:
+    """``value`` as people read it: a list joined by commas."""
     return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 

@@ -2,9 +2,12 @@
 # ruff: noqa: PLC0415 (imports inside of commands, on purpose)
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from cacheproxy.cli.arguments import DEFAULT_FILE, AdminAt, Config, File, Json, Names, admin_at, leave
+from cacheproxy.cli.stored_app import keys_app, session_app
 
 app = typer.Typer(
     name="cacheproxy",
@@ -16,14 +19,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Config = Annotated[
-    Path, typer.Option("--config", "-c", envvar="CACHEPROXY_CONFIG", help="The policy file.", show_default=True)
-]
-File = Annotated[Path, typer.Argument(envvar="CACHEPROXY_CONFIG", help="The policy file.")]
-AdminAt = Annotated[str | None, typer.Option("--admin", metavar="HOST:PORT", help="The admin port [CACHEPROXY_ADMIN].")]
-Names = list[str]
-DEFAULT_FILE = Path("cacheproxy.yaml")
+app.add_typer(keys_app, name="keys")
+app.add_typer(session_app, name="session")
 
 
 @app.command()
@@ -43,7 +40,7 @@ def serve(
     from cacheproxy.cli.serve import run
     from cacheproxy.settings import Settings
 
-    _exit(
+    leave(
         run(Settings.load(config=config, listen=listen, admin=admin, upstream=upstream, redis=redis, workers=workers))
     )
 
@@ -57,7 +54,7 @@ def demo(
     """Run the sidecar in front of a sample service, and say what to try."""
     from cacheproxy.demo.runner import run
 
-    _exit(run(self_test=self_test))
+    leave(run(self_test=self_test))
 
 
 @app.command()
@@ -65,7 +62,7 @@ def check(file: File = DEFAULT_FILE, json: Json = False) -> None:
     """Check a policy file: every fault at once, with its line."""
     from cacheproxy.cli import policy_file
 
-    _exit(policy_file.check(file, as_json=json))
+    leave(policy_file.check(file, as_json=json))
 
 
 @app.command()
@@ -73,7 +70,7 @@ def routes(config: Config = DEFAULT_FILE, json: Json = False) -> None:
     """Print the route table."""
     from cacheproxy.cli import policy_file
 
-    _exit(policy_file.routes(config, as_json=json))
+    leave(policy_file.routes(config, as_json=json))
 
 
 @app.command()
@@ -84,17 +81,18 @@ def explain(
     session: Annotated[str | None, typer.Option(help="The session's fields as JSON.")] = None,
     tenant: Annotated[str | None, typer.Option(help="The tenant.")] = None,
     client_ip: Annotated[str, typer.Option(help="The client's address.")] = "127.0.0.1",
+    live: Annotated[bool, typer.Option("--live", help="Ask the running sidecar, and say what is stored.")] = False,
+    admin: AdminAt = None,
     config: Config = DEFAULT_FILE,
     json: Json = False,
 ) -> None:
-    """Say what would become of a request, and why. Asks neither Redis nor the origin."""
-    from cacheproxy.cli import policy_file
+    """Say what would become of a request, and why. Asks neither Redis nor the origin, unless it is --live."""
+    from cacheproxy.cli import explaining
 
-    _exit(
-        policy_file.explain_request(
-            config, method, target, header or [], session=session, tenant=tenant, client_ip=client_ip, as_json=json
-        )
-    )
+    asked = explaining.Asked(method, target, header or [], session, tenant, client_ip)
+    if live:
+        leave(explaining.live(admin_at(admin), asked, as_json=json))
+    leave(explaining.by_file(config, asked, as_json=json))
 
 
 @app.command()
@@ -106,7 +104,7 @@ def init(
     """Write a policy to start from."""
     from cacheproxy.cli import policy_file
 
-    _exit(policy_file.init(file, force=force, as_json=json))
+    leave(policy_file.init(file, force=force, as_json=json))
 
 
 @app.command()
@@ -131,7 +129,7 @@ def health(admin: AdminAt = None, json: Json = False) -> None:
     """Say whether the sidecar is ready (for a container's health check)."""
     from cacheproxy.cli import admin_api
 
-    _exit(admin_api.health(_admin(admin), as_json=json))
+    leave(admin_api.health(admin_at(admin), as_json=json))
 
 
 @app.command()
@@ -154,7 +152,7 @@ def purge(
 
     body = {"tags": tag, "keys": key, "paths": path, "routes": route, "tenant": tenant, "all": everything, "wait": wait}
     named = {name: value for name, value in body.items() if value}
-    _exit(admin_api.purge(_admin(admin), named | ({"mode": "soft"} if soft else {}), as_json=json))
+    leave(admin_api.purge(admin_at(admin), named | ({"mode": "soft"} if soft else {}), as_json=json))
 
 
 @app.command()
@@ -167,7 +165,15 @@ def publish(
     """Publish an event, as a service would."""
     from cacheproxy.cli import admin_api
 
-    _exit(admin_api.publish(_admin(admin), kind, data, as_json=json))
+    leave(admin_api.publish(admin_at(admin), kind, data, as_json=json))
+
+
+@app.command("reload")
+def reload_(admin: AdminAt = None, json: Json = False) -> None:
+    """Have a running sidecar read its policy file again. One that is wrong changes nothing."""
+    from cacheproxy.cli import admin_api
+
+    leave(admin_api.reload(admin_at(admin), as_json=json))
 
 
 @app.command()
@@ -175,18 +181,4 @@ def stats(admin: AdminAt = None, json: Json = False) -> None:
     """Print the counters of a running sidecar."""
     from cacheproxy.cli import admin_api
 
-    _exit(admin_api.stats(_admin(admin), as_json=json))
-
-
-def _admin(at: str | None) -> Any:
-    from cacheproxy.cli.admin_api import Admin
-    from cacheproxy.settings import Settings
-
-    settings = Settings.load(admin=at)
-    host, port = settings.admin
-    token = settings.admin_token
-    return Admin(host=host, port=port, token=token.get_secret_value() if token else None)
-
-
-def _exit(code: int) -> None:
-    raise typer.Exit(code)
+    leave(admin_api.stats(admin_at(admin), as_json=json))

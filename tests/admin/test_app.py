@@ -2,7 +2,8 @@
 
 import pytest
 
-from cacheproxy.admin.app import MAX_BODY_BYTES, Readiness
+from cacheproxy.admin.app import Readiness
+from cacheproxy.admin.http import MAX_BODY_BYTES
 from cacheproxy.admin.purge_request import AskedPurge
 from cacheproxy.errors import StateError
 from cacheproxy.invalidation.contract import Purge, PurgeMode

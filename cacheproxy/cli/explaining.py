@@ -1,0 +1,101 @@
+"""``cacheproxy explain``: by a policy file, or by a running sidecar that also says what is stored."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from cacheproxy.cli.admin_api import Admin
+from cacheproxy.cli.output import print_json, print_pairs
+from cacheproxy.cli.policy_file import read_policy
+from cacheproxy.engine.question import Question, explained
+from cacheproxy.errors import Fault, PolicyError
+from cacheproxy.semantics.fields import Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as the command line describes it."""
+
+    method: str
+    target: str
+    headers: list[str]
+    session: str | None
+    tenant: str | None
+    client_ip: str
+
+
+def by_file(file: Path, asked: Asked, *, as_json: bool) -> int:
+    """Print what would become of a request under the policy in ``file``. 0, or 1 where it would be refused."""
+    policy, router = read_policy(file)
+    question = Question(
+        method=asked.method,
+        target=os.fsencode(asked.target),
+        fields=Fields.of(*(_field(header) for header in asked.headers)),
+        session=_session(asked.session),
+        tenant=asked.tenant,
+        client_ip=asked.client_ip,
+    )
+    prefix = os.environ.get("CACHEPROXY_PREFIX") or "cacheproxy"
+    return _print(asdict(explained(policy, router, question, prefix=prefix)), as_json=as_json)
+
+
+def live(admin: Admin, asked: Asked, *, as_json: bool) -> int:
+    """Print what would become of a request to a running sidecar, and what is stored for it. Exit as ``by_file``."""
+    query: list[tuple[str, str]] = [("method", asked.method), ("target", asked.target), ("client_ip", asked.client_ip)]
+    query += [("header", header) for header in asked.headers]
+    query += [(name, value) for name, value in (("session", asked.session), ("tenant", asked.tenant)) if value]
+    return _print(admin.result("GET", f"/api/v1/explain?{urlencode(query)}"), as_json=as_json)
+
+
+def _field(header: str) -> tuple[bytes, bytes]:
+    name, colon, value = header.partition(":")
+    if not colon or not name.strip():
+        raise PolicyError("--header", [Fault(f"`{header}` is not a field; write 'Name: value'")])
+    return os.fsencode(name.strip()), os.fsencode(value.strip())
+
+
+def _session(text: str | None) -> dict[str, object] | None:
+    if text is None:
+        return None
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        raise PolicyError("--session", [Fault(f"not JSON: {error}")]) from error
+    if not isinstance(fields, dict):
+        raise PolicyError("--session", [Fault("must be a JSON object, such as '{\"user_id\": 7}'")])
+    return fields
+
+
+def _print(explanation: Mapping[str, Any], *, as_json: bool) -> int:
+    print_json(explanation) if as_json else _print_for_people(dict(explanation))
+    return 1 if explanation["decision"] == "refuse" else 0
+
+
+def _print_for_people(shown: dict[str, Any]) -> None:
+    print(f"{shown.pop('decision')}: {shown.pop('reason')}\n")
+    for considered in shown.pop("considered"):
+        why_not = considered["why_not"]
+        print(f"  {'  ' if why_not else '->'} {considered['route']}: {considered['match']}", end="")
+        print(f"   ({why_not})" if why_not else "")
+    print()
+    key, stored = shown["key"], shown.pop("stored", None)
+    print_pairs((name.replace("_", " "), _joined(value)) for name, value in shown.items())
+    if key and stored is not None:
+        print_pairs([("stored", "nothing usable: the next request is a miss")] if not stored else map(_stored, stored))
+
+
+def _stored(entry: Mapping[str, Any]) -> tuple[str, str]:
+    fresh_for_s = entry["fresh_for_s"]
+    state = f"fresh for {fresh_for_s:.0f}s" if fresh_for_s > 0 else f"stale for {-fresh_for_s:.0f}s"
+    varies = f", for {', '.join(entry['vary'])} `{entry['variance']}`" if entry["vary"] else ""
+    return "stored", f"a {entry['status']}, {entry['age_s']:.0f}s old, {state}{varies}"
+
+
+def _joined(value: object) -> object:
+    if isinstance(value, dict):
+        return "  ".join(f"{name}={part}" for name, part in value.items() if part)
+    return ", ".join(value) if isinstance(value, tuple | list) else value
