@@ -51,16 +51,37 @@ class Outlet:
         """The client does not keep up."""
         if self._room is None:
             self._room = self._loop.create_future()
-            self._stall = self._loop.call_later(self._stall_s, self.abort)
+            self._watch()
 
     def resume(self) -> None:
         """There is room again (or nobody left to need it)."""
-        if self._stall is not None:
+        if self._stall is not None and not (self._transport.is_closing() and self._left_bytes):
             self._stall.cancel()
             self._stall = None
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
         self._room = None
+
+    def finish(self) -> None:
+        """Close as soon as the client has taken what is left for it."""
+        self._transport.close()
+        if self._stall is None and self._left_bytes:
+            self._watch()
+
+    @property
+    def _left_bytes(self) -> int:
+        """What the client has yet to take."""
+        return self._transport.get_write_buffer_size()
+
+    def _watch(self) -> None:
+        self._stall = self._loop.call_later(self._stall_s, self._check, self._left_bytes)
+
+    def _check(self, before_bytes: int) -> None:
+        """Cut off a client that took nothing since it had ``before_bytes`` to take: slow it may be."""
+        if self._left_bytes == before_bytes:
+            self.abort()
+        else:
+            self._watch()
 
     def abort(self) -> None:
         """Cut the connection off without an orderly end."""

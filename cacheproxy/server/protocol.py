@@ -121,6 +121,8 @@ class EdgeProtocol(asyncio.Protocol):
             self._advance()
         except ClientError as error:
             self._refuse(error)
+        if self._half_closed and self._cycle is None and not self._outlet.full:
+            self._close()
 
     def _advance(self) -> None:
         """Read on until more bytes, or the current response, are needed."""
@@ -198,7 +200,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._server_state.total_requests += 1
         if self._transport.is_closing():
             return
-        if not again or not cycle.keep_alive or self._half_closed:
+        if not again or not cycle.keep_alive or (self._half_closed and not self._buffer):
             self._close()
             return
         self._deadline.allow(self._edge.limits.keepalive_s)
@@ -245,7 +247,7 @@ class EdgeProtocol(asyncio.Protocol):
     def _close(self) -> None:
         """Close so that the client still reads what was sent: unread input would turn the close into a reset."""
         if self._half_closed or not self._transport.can_write_eof() or self._transport.is_closing():
-            self._transport.close()
+            self._outlet.finish()
             return
         self._lingering = self._edge.limits.linger_bytes
         self._decoder = None
@@ -287,7 +289,7 @@ class EdgeProtocol(asyncio.Protocol):
         elif self._awaiting_head and self._lingering < 0:
             self._refuse(ClientError(408, "head-timeout", "the request head did not arrive in time"))
         else:
-            self._transport.close()
+            self._outlet.finish()
 
 
 def _refuse_early(buffer: bytes) -> None:
