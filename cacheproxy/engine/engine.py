@@ -11,7 +11,7 @@ from cacheproxy.engine.admission import Admission
 from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.dress import dress
 from cacheproxy.engine.exchange import Exchange, XCache
-from cacheproxy.engine.fill import Filler
+from cacheproxy.engine.fill import Filler, early_for_s
 from cacheproxy.engine.fill_job import Filled, Outcome, Passed
 from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.identify import Identifier
@@ -222,6 +222,7 @@ class Engine:
         match decided:
             case Serve(_, age_s):
                 assert entry is not None
+                self._filler.refresh_early(exchange, entry, age_s)
                 return self._shelved(exchange, _hit(exchange, entry, age_s), entry, age_s)
             case ServeStale(_, age_s, refresh):
                 assert entry is not None
@@ -247,14 +248,17 @@ class Engine:
         if exchange.route.names_client:
             return reply
         slot = self._shelf.find(exchange.key.text, fields)
-        if slot is None:
+        stale_at = exchange.now - age_s + entry.lifetime_s
+        until = stale_at - early_for_s(exchange, entry)
+        if slot is None or until <= exchange.now:
             return reply
         shelved = Shelved(
             key=exchange.key.text,
             slot=slot,
             place=self._shelf.place(exchange.key.text),
             born_at=exchange.now - age_s,
-            stale_at=exchange.now - age_s + entry.lifetime_s,
+            stale_at=stale_at,
+            until=until,
             route=exchange.route.name,
             resource_type=resource_type(exchange.route),
         )

@@ -5,6 +5,8 @@ those that came later (its followers) get the stored response, or are told to as
 """
 
 import asyncio
+import random
+from collections.abc import Callable
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.carry import Carrier
@@ -15,17 +17,21 @@ from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.engine.serve import whole_seconds
 from cacheproxy.errors import UpstreamError
 from cacheproxy.fills.contract import Held, Leases, Waited
+from cacheproxy.fills.early import early_window_s, refreshes_early
 from cacheproxy.fills.flight import AbandonedError, Flights
+from cacheproxy.fills.governor import Governor
 from cacheproxy.fills.hit_for_miss import HitForMiss
 from cacheproxy.invalidation.contract import Purger
 from cacheproxy.semantics.head import RequestHead
-from cacheproxy.semantics.plan import Fetch, Revalidate, Serve, plan
+from cacheproxy.semantics.plan import Fetch, Forward, Revalidate, Serve, plan
 from cacheproxy.semantics.tag_clock import Stamp, Verdict
-from cacheproxy.storage.contract import Store
+from cacheproxy.storage.contract import Entry, Store
 from cacheproxy.upstream.reasons import Reason
 
 PATIENCE_S = 5.0
 """How long a fill waits for another replica's before it asks the origin itself."""
+REFRESH_PATIENCE_S = 30.0
+"""How long a refresh waits for its turn before it is left to the next request for its key."""
 MAX_FOLLOWED = 2
 """How many fills a request waits for, one after the other, before it asks the origin itself."""
 _LEADERS_OWN = frozenset({
@@ -47,21 +53,25 @@ class Filler:
         leases: Leases,
         purger: Purger,
         flights: "Flights[Shared]",
+        governor: Governor,
         hit_for_miss: HitForMiss,
         degrade: Degrade,
         recorder: Recorder,
         clock: Clock,
+        draw: Callable[[], float] = random.random,
     ) -> None:
-        """Everything it works with comes from ``wiring``."""
+        """Everything it works with comes from ``wiring``; ``draw`` gives chance, uniform in [0, 1)."""
         self._carrier = carrier
         self._store = store
         self._leases = leases
         self._purger = purger
         self._flights = flights
+        self._governor = governor
         self._hit_for_miss = hit_for_miss
         self._degrade = degrade
         self._recorder = recorder
         self._clock = clock
+        self._draw = draw
 
     async def fetch(self, exchange: Exchange, decided: Fetch | Revalidate) -> Outcome:
         """The origin's answer for ``exchange``: through a fill of its key that is under way, or one of its own.
@@ -107,13 +117,32 @@ class Filler:
         return await job.leader.outcome(self._flights.start(name, self._run(job)))
 
     def refresh(self, exchange: Exchange, decided: Fetch | Revalidate) -> None:
-        """Fill in the background, unless that is under way: with the whole, though the client may want a part."""
+        """Fill in the background, in its turn, unless that is under way: with the whole, if the client wants a part."""
         whole = exchange.request.with_fields(exchange.request.fields.without(_PART))
         job = self._job(exchange, decided, whole)
         job.leader.leave()
-        name = job.key if job.shared else f"{job.key} refresh"
-        if self._flights.find(name) is None:
-            self._flights.start(name, self._run(job))
+        waiting = f"{job.key} refresh by {whole.method}"
+        under_way = self._flights.find(job.key) or self._flights.find(waiting)
+        if under_way is None and self._governor.has_room:
+            self._flights.start(waiting, self._refresh(job))
+
+    def refresh_early(self, exchange: Exchange, entry: Entry, age_s: float) -> None:
+        """Perhaps refresh ``entry``, which is fresh still, where its route wants that."""
+        rules = exchange.route.cache
+        if rules is None or not rules.early_beta:
+            return
+        fresh_for_s, beta = entry.lifetime_s - age_s, rules.early_beta
+        if refreshes_early(fresh_for_s=fresh_for_s, fill_s=_fill_s(entry), draw=self._draw(), beta=beta):
+            self.refresh(exchange, Revalidate(entry, age_s, Forward.STALE))
+
+    async def _refresh(self, job: FillJob) -> Shared:
+        """A purge of many hot keys is no storm: each waits for its turn, and no request waits for it meanwhile."""
+        async with self._governor.turn(REFRESH_PATIENCE_S) as in_turn:
+            if not in_turn:
+                return GaveUp()
+            if not job.shared:
+                return await self._run(job)
+            return await asyncio.shield(self._flights.find(job.key) or self._flights.start(job.key, self._run(job)))
 
     def _job(self, exchange: Exchange, decided: Fetch | Revalidate, request: RequestHead) -> FillJob:
         job = FillJob.of(exchange, decided, request)
@@ -131,6 +160,8 @@ class Filler:
         if isinstance(permit, Filled):
             job.leader.tell(permit)
             return permit
+        if job.shared and not job.leader.waits:
+            return GaveUp()  # another replica is at it, or nothing may be stored: and nobody waits
         return await self._carrier.carry(job, permit)
 
     async def _fill(self, job: FillJob, held: Held) -> Shared:
@@ -188,4 +219,25 @@ class Filler:
         decided = plan(job.request, found.entry, job.rules, self._clock.now(), soft_purged=soft_purged)
         if not isinstance(decided, Serve):
             return None
+        if isinstance(job.plan.stored, Entry) and found.entry.stamp == job.plan.stored.stamp:
+            return await self._replaced_meanwhile(job, job.plan.stored)
         return Filled(found.entry, 0, stored=False, age=whole_seconds(decided.age_s))
+
+    async def _replaced_meanwhile(self, job: FillJob, stored: Entry) -> Filled | None:
+        """What another replica has put in the place of ``stored``, which is refreshed early, and fresh here still."""
+        for entry in await self._degrade.instead(Role.CACHE, self._store.variants(job.key), ()):
+            is_newer = entry.received_at > stored.received_at
+            if is_newer and (entry.vary, entry.variance) == (stored.vary, stored.variance):
+                return Filled(entry, 0, stored=False)
+        return None
+
+
+def early_for_s(exchange: Exchange, entry: Entry) -> float:
+    """For how long before its end ``entry`` may be refreshed early: 0 where its route does not want that."""
+    rules = exchange.route.cache
+    return early_window_s(fill_s=_fill_s(entry), beta=rules.early_beta) if rules is not None else 0.0
+
+
+def _fill_s(entry: Entry) -> float:
+    """How long the origin took to answer."""
+    return max(0.0, entry.received_at - entry.requested_at)

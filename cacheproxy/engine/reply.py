@@ -45,6 +45,8 @@ class Shelved:
     """For ``MemoryStore.unchanged``."""
     born_at: float
     stale_at: float
+    until: float
+    """When it is to be decided anew, in epoch seconds: where it may be refreshed early, before it is stale."""
     route: str
     resource_type: str
 

@@ -10,14 +10,16 @@ class Governor:
 
     def __init__(self, at_once: int = 32, waiting: int = 10_000) -> None:
         """Nobody runs or waits yet."""
-        self._places = asyncio.Semaphore(at_once)
+        self.at_once = at_once
+        """May be changed: whoever runs then runs on."""
         self._most_waiting = waiting
-        self._waiting = 0
+        self._running = 0
+        self._waiting: dict[asyncio.Future[None], None] = {}
 
     @property
     def has_room(self) -> bool:
         """Whether one more may wait. If not, a refresh is better left to the next request for its key."""
-        return self._waiting < self._most_waiting
+        return len(self._waiting) < self._most_waiting
 
     @asynccontextmanager
     async def turn(self, patience_s: float) -> AsyncIterator[bool]:
@@ -31,16 +33,28 @@ class Governor:
         try:
             yield True
         finally:
-            self._places.release()
+            self._leave()
 
     async def _enter(self, patience_s: float) -> bool:
-        if not self._places.locked():
-            return await self._places.acquire()
-        self._waiting += 1
+        if self._running < self.at_once and not self._waiting:
+            self._running += 1
+            return True
+        place = asyncio.get_running_loop().create_future()
+        self._waiting[place] = None
         try:
-            async with asyncio.timeout(patience_s):
-                return await self._places.acquire()
-        except TimeoutError:
-            return False
+            await asyncio.wait([place], timeout=patience_s)
+        except asyncio.CancelledError:
+            if place.done():
+                self._leave()
+            raise
         finally:
-            self._waiting -= 1
+            self._waiting.pop(place, None)
+        return place.done()
+
+    def _leave(self) -> None:
+        self._running -= 1
+        while self._waiting and self._running < self.at_once:
+            place = next(iter(self._waiting))
+            del self._waiting[place]
+            place.set_result(None)
+            self._running += 1

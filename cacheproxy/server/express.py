@@ -64,12 +64,12 @@ class _Known:
         self.until = 0.0
 
     def renew(self, now: float) -> bool:
-        """Bring Age and ttl up to date, until the next of them changes; False once it is stale."""
+        """Bring Age and ttl up to date, until the next of them changes; False once it is to be decided anew."""
         age_s, ttl_s = now - self.shelved.born_at, self.shelved.stale_at - now
-        if ttl_s <= 0 or age_s < 0:
+        if ttl_s <= 0 or age_s < 0 or now >= self.shelved.until:
             return False
         self.head = b"%s%d%s%d%s" % (self.before_age, age_s, self.after_age, ttl_s, self.after_ttl)
-        self.until = now + min(1.0 - age_s % 1.0, ttl_s % 1.0 or 1.0, ttl_s)
+        self.until = min(now + min(1.0 - age_s % 1.0, ttl_s % 1.0 or 1.0, ttl_s), self.shelved.until)
         return True
 
 

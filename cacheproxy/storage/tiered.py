@@ -55,7 +55,7 @@ class TieredStore:
         return far
 
     async def variants(self, key: str, budget: Budget | None = None) -> list[Entry]:
-        """All entries under ``key`` in both, the newest first."""
+        """All entries under ``key`` in both, the newest first; what L2 has newer is kept in L1."""
         near = self.l1.peek_all(key)
         try:
             far = await self.l2.variants(key, budget)
@@ -65,6 +65,10 @@ class TieredStore:
             far = []
         by_age = sorted([*near, *(far if self._settled() else ())], key=lambda entry: entry.received_at)
         newest = {(entry.vary, entry.variance): entry for entry in by_age}
+        at_hand = {entry.stamp for entry in near}
+        for entry in newest.values():
+            if entry.stamp not in at_hand:
+                self.l1.keep(entry)
         return sorted(newest.values(), key=lambda entry: -entry.received_at)
 
     async def write(self, entry: Entry, budget: Budget | None = None) -> None:

@@ -27,6 +27,7 @@ from cacheproxy.engine.recorder import Event, Level
 from cacheproxy.engine.reply import Reply
 from cacheproxy.engine.tasks import Tasks
 from cacheproxy.fills.flight import Flights
+from cacheproxy.fills.governor import Governor
 from cacheproxy.fills.hit_for_miss import HitForMiss
 from cacheproxy.invalidation.contract import Purge
 from cacheproxy.invalidation.events import Interpreter
@@ -167,6 +168,7 @@ async def assemble(
     degrade = Degrade(metrics)
     hit_for_miss = HitForMiss(clock)
     flights: Flights[Shared] = Flights()
+    governor = Governor(policy.events.refill_concurrency)
     tasks = Tasks()
     stack.push_async_callback(flights.drain, 1.0)
     stack.push_async_callback(tasks.drain, 1.0)
@@ -180,6 +182,7 @@ async def assemble(
         leases=state.leases,
         purger=state.purger,
         flights=flights,
+        governor=governor,
         hit_for_miss=hit_for_miss,
         degrade=degrade,
         recorder=metrics,
@@ -221,6 +224,7 @@ async def assemble(
             lane=lane,
             origin=origin,
             bus=state.bus,
+            governor=governor,
             metrics=metrics,
             feed=feed,
         ),

@@ -18,6 +18,7 @@ from cacheproxy.admin.metrics import Metrics
 from cacheproxy.engine.engine import Active, Engine
 from cacheproxy.engine.recorder import Event
 from cacheproxy.errors import CacheproxyError, Fault, PolicyError
+from cacheproxy.fills.governor import Governor
 from cacheproxy.invalidation.bus import Bus
 from cacheproxy.policy.load import load_policy
 from cacheproxy.policy.route import Policy
@@ -48,6 +49,7 @@ class Reloader:
         lane: ExpressLane,
         origin: ReplaceableOrigin,
         bus: Bus | None,
+        governor: Governor,
         metrics: Metrics,
         feed: Feed,
     ) -> None:
@@ -58,6 +60,7 @@ class Reloader:
         self._lane = lane
         self._origin = origin
         self._bus = bus
+        self._governor = governor
         self._metrics = metrics
         self._feed = feed
         self._turn = asyncio.Lock()
@@ -110,6 +113,7 @@ class Reloader:
         self._engine.active = Active(policy, router)
         self._adapter.forget()
         self._lane.clear()
+        self._governor.at_once = policy.events.refill_concurrency
         self._metrics.loaded(policy.digest)
 
     def _told(self, outcome: str, error: PolicyError | None = None) -> None:

@@ -1,9 +1,11 @@
 """An engine as ``wiring`` assembles it, over real memory stores, a scripted origin and a clock that only tests move."""
 
 import asyncio
+import random
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from inspect import iscoroutinefunction
 from typing import Any
 
@@ -23,6 +25,7 @@ from cacheproxy.engine.reply import Reply
 from cacheproxy.engine.tasks import Tasks
 from cacheproxy.errors import StateError
 from cacheproxy.fills.flight import Flights
+from cacheproxy.fills.governor import Governor
 from cacheproxy.fills.hit_for_miss import HitForMiss
 from cacheproxy.fills.lease import NoLeases
 from cacheproxy.invalidation.contract import Purge, PurgeMode
@@ -49,6 +52,7 @@ routes:
     match: ["POST /items/{id}", "PUT /items/{id}", "DELETE /items/{id}"]
     purge: [items, "item:{id}"]
   - {name: swr, match: "GET /swr/{id}", cache: {ttl: 60s, key: "swr:{id}", stale_while_revalidate: 30s}}
+  - {name: hot, match: "GET /hot/{id}", cache: {ttl: 60s, key: "hot:{id}", early_refresh: true}}
   - {name: sie, match: "GET /sie/{id}", cache: {ttl: 60s, key: "sie:{id}", stale_if_error: 5m}}
   - {name: mine, match: "GET /mine/{id}", session: required, cache: {ttl: 60s, key: "mine:{id}", scope: user}}
   - {name: asked, match: "GET /asked/{id}", cache: {ttl: 60s, key: "asked:{id}", client_cache_control: honor}}
@@ -149,11 +153,12 @@ async def _at_once(name: str) -> None:
 
 
 class Tracked:
-    """A body from the origin, and whether whoever had it read it to its end or let go of it."""
+    """A body from the origin, and whether whoever had it let go of it; ``pause`` is met before each step."""
 
-    def __init__(self, inner: ResponseBody) -> None:
+    def __init__(self, inner: ResponseBody, pause: Callable[[str], Awaitable[None]]) -> None:
         """Pass ``inner`` on."""
         self._inner = inner
+        self._pause = pause
         self.let_go = inner.complete is not None
         self.length = inner.length
         self.trailers = Fields()
@@ -166,11 +171,14 @@ class Tracked:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """The chunks."""
         async for chunk in self._inner:
+            await self._pause("chunk")
             yield chunk
+        await self._pause("end")
 
     async def aclose(self) -> None:
         """Note it."""
         self.let_go = True
+        await self._pause("aclose")
         await self._inner.aclose()
 
 
@@ -181,11 +189,13 @@ class Origin(ScriptedOrigin):
         """Answer nothing yet."""
         super().__init__()
         self.bodies: list[Tracked] = []
+        self.pause: Callable[[str], Awaitable[None]] = _at_once
 
     async def send(self, *args: Any, **kwargs: Any) -> tuple[ResponseHead, ResponseBody]:
         """The next answer."""
+        await self.pause("send")
         head, body = await super().send(*args, **kwargs)
-        self.bodies.append(Tracked(body))
+        self.bodies.append(Tracked(body, self.pause))
         return head, self.bodies[-1]
 
     @property
@@ -330,15 +340,17 @@ def _assemble(policy: str, *, origin: Origin, store: MemoryStore, clock: FakeClo
         leases=leases,
         purger=purger,
         flights=flights,
+        governor=parts.get("governor") or Governor(),
+        draw=parts.get("draw", random.random),
         hit_for_miss=hit_for_miss,
         degrade=degrade,
         recorder=notes,
         clock=clock,
     )
     engine = Engine(
-        active=Active(*load_policy(policy, "test.yaml", {})),
+        active=_active(policy),
         store=shaky_store,
-        shelf=store,
+        shelf=parts.get("shelf", store),
         identifier=Identifier(sessions, degrade),
         admission=Admission(limiter, degrade, notes),
         filler=filler,
@@ -354,10 +366,27 @@ def _assemble(policy: str, *, origin: Origin, store: MemoryStore, clock: FakeClo
     )
 
 
+@lru_cache
+def _active(policy: str) -> Active:
+    return Active(*load_policy(policy, "test.yaml", {}))
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     """A clock of the test's own."""
     return FakeClock()
+
+
+@pytest.fixture
+def assemble() -> Callable[..., House]:
+    """``assemble(policy, ...)``: a house that the test looks after itself."""
+
+    def make(policy: str = POLICY, **parts: Any) -> House:
+        clock = FakeClock()
+        parts = {"store": MemoryStore(1 << 20, clock=clock), "origin": Origin(), **parts}
+        return _assemble(policy, clock=clock, **parts)
+
+    return make
 
 
 @pytest.fixture

@@ -1,16 +1,20 @@
 """One fill per key: who joins it, what each gets of it, and what outlives whom."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from cacheproxy.engine.fill import MAX_FOLLOWED, PATIENCE_S
 from cacheproxy.errors import UpstreamError
 from cacheproxy.fills.contract import Held, Waited
+from cacheproxy.fills.governor import Governor
 from cacheproxy.fills.lease import MemoryLeases
 from cacheproxy.invalidation.local import LocalPurger
+from cacheproxy.invalidation.mirrors import Mirrors
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.storage.memory import MemoryStore
+from cacheproxy.storage.tiered import TieredStore
 from cacheproxy.upstream.fake import Answer, Received
 
 GONE = UpstreamError(502, "closed-early", sent=True)
@@ -426,6 +430,114 @@ async def test_a_refresh_by_head_keeps_nobody_waiting(house) -> None:
     house.origin.release()
     await house.quiet()
     assert b"new" == (await house.ask("/swr/1")).body
+
+
+async def test_a_purge_of_many_keys_is_refilled_a_few_at_a_time(build) -> None:
+    """Stale answers cost nothing, and the origin never sees more refreshes at once than the policy lets it."""
+    house = build(governor=Governor(at_once=2))
+    for number in range(6):
+        house.origin.script(f"/swr/{number}", ok(b"old"), ok(b"new"))
+        await house.ask(f"/swr/{number}")
+    await house.purge("swr:*", soft=True)
+    house.origin.hold()
+    for _ in range(2):
+        answers = [await house.ask(f"/swr/{number}") for number in range(6)]
+        assert {(b"old", "STALE")} == {(answer.body, answer["x-cache"]) for answer in answers}
+    await house.quiet()
+    assert 6 + 2 == house.origin.count()
+    house.origin.release()
+    await house.quiet()
+    assert {b"new"} == {(await house.ask(f"/swr/{number}")).body for number in range(6)}
+    assert 6 + 6 == house.origin.count()
+
+
+async def test_no_request_waits_for_a_refresh_to_have_its_turn(build) -> None:
+    """Who finds nothing to be served fetches at once, and the refresh in the queue finds that done."""
+    house = build(governor=Governor(at_once=1))
+    for number in range(2):
+        house.origin.script(f"/swr/{number}", ok(b"old"), ok(b"new"))
+        await house.ask(f"/swr/{number}")
+    house.clock.pass_s(61)
+    house.origin.hold()
+    await house.ask("/swr/0")
+    await house.ask("/swr/1")
+    await house.purge("swr:*")
+    waited_for = house.asking("/swr/1")
+    await house.quiet()
+    assert 4 == house.origin.count()
+    house.origin.release()
+    assert b"new" == (await waited_for).body
+    await house.quiet()
+    assert 4 == house.origin.count()
+
+
+async def test_a_refresh_without_shared_state_asks_nobody(build) -> None:
+    """Nothing could be stored, and nobody waits for it."""
+    house = build()
+    house.origin.script("/swr/1", ok(b"old"), ok(b"new"))
+    await house.ask("/swr/1")
+    house.clock.pass_s(61)
+    house.leases.fails.add("acquire")
+    assert "STALE" == (await house.ask("/swr/1"))["x-cache"]
+    await house.quiet()
+    assert 1 == house.origin.count()
+
+
+# --- before the end (XFetch)
+
+
+def taking(house, seconds: float, body: bytes) -> Callable[[Received], Answer]:
+    """An answer that takes its time."""
+
+    def answer(_: Received) -> Answer:
+        house.clock.pass_s(seconds)
+        return ok(body)
+
+    return answer
+
+
+@pytest.mark.parametrize(("draw", "refreshed"), [(0.0, False), (0.5, False), (0.95, True)])
+async def test_a_hot_response_is_refreshed_before_it_is_stale(build, draw, refreshed) -> None:
+    """Two seconds before its end what took a second to fetch has a chance of about e^-2."""
+    house = build(draw=lambda: draw)
+    house.origin.script("/hot/1", taking(house, 1.0, b"old"), taking(house, 1.0, b"new"))
+    await house.ask("/hot/1")
+    house.clock.pass_s(58)
+    answer = await house.ask("/hot/1")
+    assert (b"old", "HIT") == (answer.body, answer["x-cache"])
+    await house.quiet()
+    assert (b"new" if refreshed else b"old") == (await house.ask("/hot/1")).body
+
+
+async def test_the_express_lane_leaves_early_refreshes_their_chance(build) -> None:
+    """Where a refresh may begin, each request is decided anew; long before that, none needs to be."""
+    house = build(draw=lambda: 0.0)
+    house.origin.script("/hot/1", taking(house, 1.0, b"old"))
+    await house.ask("/hot/1")
+    shelved = (await house.handle("/hot/1")).shelved
+    assert shelved is not None
+    assert 9.0 < shelved.stale_at - shelved.until < 10.0
+    house.clock.pass_s(52)
+    assert (await house.handle("/hot/1")).shelved is None
+
+
+async def test_one_replica_refreshes_early_for_all(build, clock) -> None:
+    """The other, whose memory still has the old response, takes the new one and asks nobody."""
+    shared = MemoryStore(1 << 20, clock=clock)
+    shelves = [MemoryStore(1 << 20, clock=clock) for _ in range(2)]
+    purger = LocalPurger(Mirrors([shared, *shelves]), "both", 86_400.0, clock)
+    common = {"purger": purger, "leases": MemoryLeases(purger.begin, 30.0), "draw": lambda: 0.999}
+    one, two = (build(store=TieredStore(shelf, shared, clock), shelf=shelf, **common) for shelf in shelves)
+    one.origin.script("/hot/1", taking(one, 1.0, b"old"), taking(one, 1.0, b"new"))
+    await one.ask("/hot/1")
+    assert "HIT" == (await two.ask("/hot/1"))["x-cache"]
+    clock.pass_s(56)
+    assert b"old" == (await one.ask("/hot/1")).body
+    await one.quiet()
+    assert b"old" == (await two.ask("/hot/1")).body
+    await two.quiet()
+    assert b"new" == (await two.ask("/hot/1")).body
+    assert (2, 0) == (one.origin.count(), two.origin.count())
 
 
 # --- two replicas: leases

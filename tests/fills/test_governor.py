@@ -85,3 +85,22 @@ async def test_whoever_is_cancelled_gives_its_place_back(while_waiting):
     assert await other
     async with governor.turn(0) as had_place:
         assert had_place
+
+
+async def test_the_limit_may_change_while_fills_run():
+    """Those that run go on, and those that wait follow the new limit."""
+    governor, origin = Governor(at_once=2), Origin()
+    fills = [asyncio.create_task(fill(governor, origin)) for _ in range(6)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    governor.at_once = 1
+    origin.opened.set()
+    assert all(await asyncio.gather(*fills))
+    assert (origin.most, origin.now) == (2, 0)
+    origin.opened.clear()
+    fills = [asyncio.create_task(fill(governor, origin)) for _ in range(3)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert origin.now == 1
+    origin.opened.set()
+    await asyncio.gather(*fills)

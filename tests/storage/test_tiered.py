@@ -116,6 +116,16 @@ async def test_a_fresher_copy_in_l2_is_found(tiered: TieredStore, entry: MakeEnt
     assert found.entry.body == b"new"
 
 
+async def test_what_another_replica_has_renewed_is_taken_over(tiered: TieredStore, memory, entry: MakeEntry) -> None:
+    """Who looks at all variants learns of the newer one, and has it at hand from then on."""
+    await tiered.write(entry(body=b"old", stamp=Stamp("e1", 100), received_at=1.0))
+    await tiered.l2.write(entry(body=b"new", stamp=Stamp("e1", 101), received_at=2.0))
+    assert [found.body for found in await tiered.variants("k")] == [b"new"]
+    found = memory.peek("k", ANY)
+    assert found is not None
+    assert found.entry.body == b"new"
+
+
 async def test_a_stale_copy_is_still_found(tiered: TieredStore, entry: MakeEntry, clock) -> None:
     """Where L2 has nothing newer, the stale one is given out: whether it may be served is for others to say."""
     await tiered.write(entry(lifetime_s=10.0))
