@@ -53,6 +53,8 @@ class AdminPort:
     address: str = ""
     status: int = 200
     answer: object = field(default_factory=dict)
+    answers: dict[str, object] = field(default_factory=dict)
+    """In place of ``answer``, by how the request's line begins (``DELETE /api/v1/keys``)."""
     asked: list[tuple[str, str, str | None, Any]] = field(default_factory=list)
 
 
@@ -69,11 +71,15 @@ def admin_port() -> Iterator[AdminPort]:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             token = self.headers.get("authorization")
             port.asked.append((self.command, self.path, token, json.loads(body) if body else None))
-            content = port.answer if isinstance(port.answer, bytes) else json.dumps(port.answer).encode()
-            self.send_response(port.status)
+            line = f"{self.command} {self.path}"
+            answer = next((each for start, each in port.answers.items() if line.startswith(start)), port.answer)
+            content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(404 if answer is None else port.status)
             self.send_header("content-length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+        do_PUT = do_DELETE = do_PATCH = do_POST  # noqa: N815 - http.server's names
 
         def log_message(self, *_: object) -> None:
             """Stay silent."""
