@@ -128,26 +128,30 @@ class Carrier:
     async def _pass(self, job: FillJob, arrived: _Arrived, reason: PassReason | None) -> GaveUp:
         """Give the response to the leader alone, and remember that this key is not for sharing."""
         if reason is not None:
-            self._recorder.event(Event.NOT_STORED, reason)
-            if job.shared and reason in _LIES_IN_THE_RESPONSE:
-                self._hit_for_miss.remember(job.key)
+            self._refuse(job, reason)
         await job.leader.hand_over(Passed(arrived.head, arrived.body, reason))
         return GaveUp()
+
+    def _refuse(self, job: FillJob, reason: PassReason) -> None:
+        self._recorder.event(Event.NOT_STORED, reason)
+        if job.shared and reason in _LIES_IN_THE_RESPONSE:
+            self._hit_for_miss.remember(job.key)
 
     async def _gather(self, job: FillJob, arrived: _Arrived, verdict: Store, tags: ResponseTags) -> Shared:
         """Take the body in, streaming it to the leader meanwhile if it is not here yet."""
         content = arrived.body.complete
         if content is None:
-            shared = SharedBody(arrived.body, job.rules.max_body_bytes)
-            await job.leader.hand_over(Passed(arrived.head, shared, gathered=True))
+            shared = SharedBody(arrived.body, job.rules.max_body_bytes, read=job.leader.waits)
+            job.leader.tell(Passed(arrived.head, shared, gathered=True))
             content = await shared.gather()
         elif len(content) > job.rules.max_body_bytes:
             return await self._pass(job, arrived, PassReason.TOO_LARGE)
         if content is None:
             return await self._pass(job, arrived, PassReason.TOO_LARGE)
         if _is_for_many(job) and names_caller(job.exchange.identity, verdict.fields, content):
-            whole = replace(arrived, body=BytesBody(content))
-            return await self._pass(job, whole, PassReason.PERSONALISED)
+            self._refuse(job, PassReason.PERSONALISED)
+            job.leader.tell(Passed(arrived.head, BytesBody(content), PassReason.PERSONALISED))
+            return GaveUp()
         return await self._keep(job, arrived, verdict, content, tags.tags)
 
     async def _keep(

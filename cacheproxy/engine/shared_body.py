@@ -16,8 +16,8 @@ class SharedBody:
 
     __slots__ = ("_arriving", "_body", "_chunks", "_done", "_error", "_handed_over", "_left", "_limit_bytes", "_wake")
 
-    def __init__(self, body: ResponseBody, limit_bytes: int) -> None:
-        """Keep ``body`` if it has at most ``limit_bytes``."""
+    def __init__(self, body: ResponseBody, limit_bytes: int, *, read: bool = True) -> None:
+        """Keep ``body`` if it has at most ``limit_bytes``; ``read`` says whether there is a reader."""
         self._body = body
         self._arriving = aiter(body)
         """The one iterator over the body: whoever takes it over goes on where the other stopped."""
@@ -26,7 +26,7 @@ class SharedBody:
         self._done = False
         self._handed_over = False
         self._error: UpstreamError | None = None
-        self._left = False
+        self._left = not read
         """Whether the reader has gone."""
         self._wake: asyncio.Future[None] | None = None
 

@@ -44,11 +44,12 @@ async def test_past_its_bound_it_goes_to_the_reader_alone() -> None:
 
 async def test_past_its_bound_without_a_reader_the_origin_is_let_go() -> None:
     """Nobody reads on for nobody."""
-    parts = PartsBody([b"12345"] * 9)
-    body = SharedBody(parts, 12)
-    await body.aclose()
-    assert await body.gather() is None
-    assert parts.closed
+    for read in (True, False):
+        parts = PartsBody([b"12345"] * 9)
+        body = SharedBody(parts, 12, read=read)
+        await body.aclose()
+        assert await body.gather() is None
+        assert parts.closed
 
 
 async def test_a_broken_body_breaks_for_both() -> None:
