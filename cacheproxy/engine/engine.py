@@ -14,7 +14,7 @@ from cacheproxy.engine.exchange import Exchange, XCache
 from cacheproxy.engine.fill import Filler, early_for_s
 from cacheproxy.engine.fill_job import Filled, Outcome, Passed
 from cacheproxy.engine.forward import Forwarder
-from cacheproxy.engine.identify import Identifier
+from cacheproxy.engine.identify import Identifier, sealed
 from cacheproxy.engine.leaving import leaving
 from cacheproxy.engine.over_limit import answer_limited, refuse, served, stale_will_do
 from cacheproxy.engine.problems import refused, unavailable
@@ -118,7 +118,7 @@ class Engine:
         except ClientError as error:
             exchange.error = error.reason
             self._journal.refused(error.reason)
-            reply = refused(error)
+            reply = refused(error, exchange)
         except UpstreamError as error:
             exchange.error = error.reason
             exchange.detail = exchange.detail or Detail.UPSTREAM_ERROR
@@ -145,8 +145,10 @@ class Engine:
             limited = await self._admission.admit(exchange) or await self._admission.admit(exchange, Served.MISS)
         except ClientError as error:
             self._journal.refused(error.reason)
-            return dress(exchange, refused(error))
-        return exchange.request if limited is None else dress(exchange, refuse(exchange, limited))
+            return dress(exchange, refused(error, exchange))
+        if limited is not None:
+            return dress(exchange, refuse(exchange, limited))
+        return exchange.request.with_fields(sealed(exchange, exchange.request, exchange.now))
 
     def _begin(
         self,

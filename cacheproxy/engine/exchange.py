@@ -46,6 +46,8 @@ class Exchange:
     """Whether the request came from a proxy that the policy trusts."""
     params: Mapping[str, Param] = field(default_factory=dict)
     identity: Identity = field(default_factory=Identity)
+    seal_secret: str = field(default="", repr=False)
+    """Key of the seal over the identity fields, set when the request goes on to the origin; empty for none."""
     identity_names: frozenset[bytes] = frozenset()
     """Request fields that carry the identity: no client's Connection may drop them."""
     personal_names: frozenset[bytes] = frozenset()

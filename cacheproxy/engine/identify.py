@@ -1,10 +1,14 @@
 """Step 3: who is asking."""
 
+from cacheproxy.client.seal import SEAL_FIELD, seal
 from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.exchange import Exchange
+from cacheproxy.engine.problems import SESSION_REQUIRED
 from cacheproxy.errors import ClientError
 from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.route import Policy, SessionRules, SessionUse, TenantRules, TenantSource
+from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.head import RequestHead
 from cacheproxy.sessions.contract import Session, Sessions
 from cacheproxy.sessions.cookies import session_id_of
 from cacheproxy.sessions.identity import Stripper, identity_fields
@@ -32,7 +36,8 @@ class Identifier:
         session = None
         if policy.session is not None:
             session = await self._session(exchange, policy.session)
-            told = identity_fields(session, policy.session, request, now=exchange.now)
+            told = identity_fields(session, policy.session)
+            exchange.seal_secret = policy.session.seal_secret
             exchange.identity_names = frozenset(name for name, _ in told)
             exchange.personal_names = exchange.identity_names - _of_tenant(policy)
             if told:
@@ -65,8 +70,20 @@ class Identifier:
                 raise ClientError(503, "session-unavailable", "the session could not be looked up; try again")
             return None
         if session is None and required:
-            raise ClientError(401, "session-required", "this needs a session: log in")
+            raise ClientError(401, SESSION_REQUIRED, "this needs a session: log in")
         return session
+
+
+def sealed(exchange: Exchange, request: RequestHead, now: float) -> Fields:
+    """The fields of ``request``, which goes to the origin at ``now``, with the seal over its identity if there is one.
+
+    What is sealed is what is sent: a fetch for nobody in particular tells less than the request did.
+    """
+    if not exchange.seal_secret:
+        return request.fields
+    told = [pair for pair in request.fields if pair[0] in exchange.identity_names]
+    value = seal(exchange.seal_secret, method=request.method, target=request.target, identity=told, now=now)
+    return request.fields.plus((SEAL_FIELD, value))
 
 
 def _of_tenant(policy: Policy) -> frozenset[bytes]:

@@ -2,6 +2,7 @@
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.exchange import Exchange
+from cacheproxy.engine.identify import sealed
 from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.errors import UpstreamError
 from cacheproxy.semantics.fields import Fields
@@ -51,7 +52,8 @@ class OriginSide:
             fields = fields.without(_REQUEST_ID)
             if request is exchange.request:
                 self._remember(request, fields, cached=cached)
-        return fields.plus((b"x-request-id", exchange.request_id.encode()))
+        fields = fields.plus((b"x-request-id", exchange.request_id.encode()))
+        return sealed(exchange, request.with_fields(fields), self._clock.now()) if exchange.seal_secret else fields
 
     def _remember(self, request: RequestHead, fields: Fields, *, cached: bool) -> None:
         if len(self._known) >= MAX_KNOWN:

@@ -1,10 +1,9 @@
 """What the upstream is told about who is asking: fields that no client can send. Pure."""
 
-from cacheproxy.client.seal import SEAL_FIELD, seal
+from cacheproxy.client.seal import SEAL_FIELD
 from cacheproxy.policy.lookup import scalar_at
 from cacheproxy.policy.route import SessionRules
 from cacheproxy.semantics.fields import Fields, Pair
-from cacheproxy.semantics.head import RequestHead
 from cacheproxy.sessions.contract import Session
 
 MAX_VALUE_BYTES = 4096
@@ -37,20 +36,12 @@ def strip(fields: Fields, rules: SessionRules | None) -> Fields:
     return Stripper().strip(fields, rules)
 
 
-def identity_fields(
-    session: Session | None, rules: SessionRules, request: RequestHead, *, now: float
-) -> tuple[Pair, ...]:
-    """The fields that carry ``session``'s identity upstream with ``request``, and the seal over them if there is one.
-
-    A value that is absent or cannot stand in a field is left out. No session is sealed too: that nobody is logged in
-    is also something only we may say.
-    """
+def identity_fields(session: Session | None, rules: SessionRules) -> tuple[Pair, ...]:
+    """The fields that carry the identity of ``session`` upstream, less values that are absent or cannot stand there."""
+    if session is None:
+        return ()
     told = [(name, _value(session, source)) for name, source in rules.identity]
-    identity = tuple((name, value) for name, value in told if value is not None)
-    if not rules.seal_secret:
-        return identity
-    sealed = seal(rules.seal_secret, method=request.method, target=request.target, identity=identity, now=now)
-    return (*identity, (SEAL_FIELD, sealed))
+    return tuple((name, value) for name, value in told if value is not None)
 
 
 class _Reserved:
@@ -78,9 +69,9 @@ def _folded(name: bytes) -> bytes:
     return name.lower().replace(b"_", b"-")
 
 
-def _value(session: Session | None, source: str) -> bytes | None:
+def _value(session: Session, source: str) -> bytes | None:
     """A field value (RFC 9110 §5.5), or None: no controls, nothing past Latin-1, no white space around it."""
-    text = None if session is None else scalar_at(session.fields, source)
+    text = scalar_at(session.fields, source)
     if not text or text != text.strip() or not all(" " <= c <= "~" or "\xa0" <= c <= "\xff" for c in text):
         return None
     value = text.encode("latin-1")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cacheproxy.client.seal import verify_seal
+from cacheproxy.client.seal import SEAL_FIELD, seal, verify_seal
 from cacheproxy.policy.route import SessionRules
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead
@@ -15,7 +15,6 @@ RULES = SessionRules(
     identity=((b"x-user-id", "user_id"), (b"x-org-id", "org.id")),
     namespace=(b"x-auth-",),
 )
-SEALED = SessionRules(identity=RULES.identity, seal_secret="k3y")
 GET = RequestHead(method="GET", target=b"/articles?page=2")
 NOW = 1_700_000_000.7
 ALICE = Session("s", {"user_id": 7, "org": {"id": "acme"}})
@@ -55,12 +54,12 @@ def test_without_sessions_only_the_seal_is_ours() -> None:
 
 def test_identity_is_what_the_session_says() -> None:
     """Each configured field carries its session field, nested ones too."""
-    assert identity_fields(ALICE, RULES, GET, now=NOW) == ((b"x-user-id", b"7"), (b"x-org-id", b"acme"))
+    assert identity_fields(ALICE, RULES) == ((b"x-user-id", b"7"), (b"x-org-id", b"acme"))
 
 
 def test_nobody_has_no_identity() -> None:
     """Without a session nothing is told."""
-    assert identity_fields(None, RULES, GET, now=NOW) == ()
+    assert identity_fields(None, RULES) == ()
 
 
 @pytest.mark.parametrize(
@@ -87,23 +86,29 @@ def test_nobody_has_no_identity() -> None:
 def test_what_cannot_stand_in_a_field_is_left_out(value: object) -> None:
     """A value that could break a head, or has no one spelling, is no identity; the others still are told."""
     session = Session("s", {"user_id": value, "org": {"id": "acme"}})
-    assert identity_fields(session, RULES, GET, now=NOW) == ((b"x-org-id", b"acme"),)
+    assert identity_fields(session, RULES) == ((b"x-org-id", b"acme"),)
 
 
 @given(st.text())
 def test_no_text_whatever_breaks_a_head(text: str) -> None:
     """A told value is one line of visible Latin-1."""
-    for _, value in identity_fields(Session("s", {"user_id": text}), RULES, GET, now=NOW):
+    for _, value in identity_fields(Session("s", {"user_id": text}), RULES):
         assert value.decode("latin-1") == text
         assert not set(value) & {0, 10, 13}
 
 
-def verified(told: tuple[tuple[bytes, bytes], ...], **changed) -> bool:
-    """Whether a service that was ``told`` this with ``GET`` a moment later believes them."""
+def told(session: Session | None, secret: str = "k3y") -> tuple[tuple[bytes, bytes], ...]:
+    """What a sidecar tells of ``session`` with ``GET``, sealed."""
+    identity = identity_fields(session, RULES)
+    return (*identity, (SEAL_FIELD, seal(secret, method="GET", target=GET.target, identity=identity, now=NOW)))
+
+
+def verified(got: tuple[tuple[bytes, bytes], ...], **changed) -> bool:
+    """Whether a service that ``got`` this with ``GET`` a moment later believes them."""
     request = {
         "method": "GET",
         "target": GET.target,
-        "fields": [(b"host", b"a"), *told],
+        "fields": [(b"host", b"a"), *got],
         "identity": {name for name, _ in RULES.identity},
         "now": NOW + 1,
     }
@@ -113,10 +118,10 @@ def verified(told: tuple[tuple[bytes, bytes], ...], **changed) -> bool:
 @pytest.mark.parametrize("session", [ALICE, None, Session("s", {"user_id": "a"})])
 def test_a_sealed_identity_is_believed(session: Session | None) -> None:
     """What the sidecar set, the service verifies; that nobody is logged in, too."""
-    assert verified(identity_fields(session, SEALED, GET, now=NOW))
+    assert verified(told(session))
 
 
-SEALED_ALICE = identity_fields(ALICE, SEALED, GET, now=NOW)
+SEALED_ALICE = told(ALICE)
 
 
 @pytest.mark.parametrize(
@@ -143,5 +148,4 @@ def test_whatever_was_changed_on_the_way_is_not_believed(changed: dict[str, obje
 
 def test_another_secret_is_not_believed() -> None:
     """The seal is by the shared secret."""
-    rules = SessionRules(identity=RULES.identity, seal_secret="other")
-    assert not verified(identity_fields(ALICE, rules, GET, now=NOW))
+    assert not verified(told(ALICE, "other"))
