@@ -19,6 +19,7 @@ from cacheproxy.engine.fill import Filler
 from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.identify import Identifier
 from cacheproxy.engine.origin_side import OriginSide
+from cacheproxy.engine.posted import Posted
 from cacheproxy.engine.record import AccessLog, Journal
 from cacheproxy.engine.recorder import Event, NullRecorder
 from cacheproxy.engine.reply import Reply
@@ -354,7 +355,7 @@ def _assemble(policy: str, *, origin: Origin, store: MemoryStore, clock: FakeClo
         identifier=Identifier(sessions, degrade),
         admission=Admission(limiter, degrade, notes),
         filler=filler,
-        forwarder=Forwarder(side, purger, tasks, notes),
+        forwarder=Forwarder(side, purger, Posted(carrier, purger, degrade, tasks, clock), tasks, notes),
         degrade=degrade,
         journal=Journal(notes, clock, parts.get("log", AccessLog.OFF)),
         clock=clock,
