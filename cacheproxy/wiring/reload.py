@@ -77,12 +77,13 @@ class Reloader:
             except PolicyError as error:
                 self._told("error", error)
                 raise
-            if policy.digest != before.digest:
+            changed = policy.digest != before.digest
+            if changed:
                 self._put_in_force(policy, router)
-            if self._bus is not None and policy.events != before.events:
-                await self._bus.follow(policy.events)
-            self._told("ok")
-            return {"digest": policy.digest, "changed": policy.digest != before.digest, "routes": len(policy.routes)}
+                if self._bus is not None and policy.events != before.events:
+                    await self._bus.follow(policy.events)
+                self._told("ok")
+            return {"digest": policy.digest, "changed": changed, "routes": len(policy.routes)}
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -127,6 +128,7 @@ class Reloader:
             log.error("policy refused, the last one stays", digest=digest, faults=faults)
 
     def _soon(self) -> None:
+        log.info("policy reload asked for", by="SIGHUP")
         task = asyncio.get_running_loop().create_task(self._tried())
         self._asked.add(task)
         task.add_done_callback(self._asked.discard)
@@ -139,7 +141,7 @@ class Reloader:
 
     async def _watch(self) -> None:
         """Compare the content, not the file: a ConfigMap changes by a symbolic link two levels up."""
-        seen = self._content()
+        seen = None  # so that the first look finds what changed while we started
         changes = awatch(
             self._settings.config.absolute().parent,
             watch_filter=None,
