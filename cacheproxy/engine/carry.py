@@ -81,12 +81,21 @@ class Carrier:
         arrived = _Arrived(head, body, requested_at, self._clock.now(), stamp)
         if head.status == 304 and variants:
             return await self._confirmed(job, arrived, variants)
+        if head.status == 304:
+            await body.aclose()
+            raise UpstreamError(502, "malformed-response", sent=True, detail="a 304 to a request without a condition")
         if is_error(head.status) and self._may_stand_in(job):
             await body.aclose()
             raise UpstreamError(head.status, f"status-{head.status}", sent=True)
         if job.request.method == "HEAD":
             await self._head_tells(job, arrived)
         return await self._judge(job, arrived)
+
+    async def adopt(
+        self, job: FillJob, head: ResponseHead, body: ResponseBody, requested_at: float, stamp: Stamp
+    ) -> Shared:
+        """As ``carry``, with an answer that is here already."""
+        return await self._judge(job, _Arrived(head, body, requested_at, self._clock.now(), stamp))
 
     async def _variants(self, job: FillJob) -> Sequence[Entry]:
         """The stored responses that the origin may be asked to confirm, the one that fits the request first.
