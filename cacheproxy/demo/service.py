@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import secrets
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from redis import RedisError
 from redis.asyncio import Redis
 from starlette.requests import HTTPConnection
 
+from cacheproxy.client import verify_seal
 from cacheproxy.demo.articles import TAGS, USERS, Article, Articles, Draft, User
 
 CHANNEL = "cacheproxy:events"
@@ -30,6 +32,8 @@ LIST_QUERY_S = 0.180
 ITEM_QUERY_S = 0.055
 MAX_TARGETS = 1_000
 UNCOUNTED = frozenset({"/stats", "/health"})
+IDENTITY = frozenset({b"x-user-id", b"x-org-id"})
+"""The fields by which the sidecar says who is asking."""
 
 log = logging.getLogger(__name__)
 api = APIRouter()
@@ -38,9 +42,14 @@ api = APIRouter()
 class Shelf:
     """What the endpoints share: the articles, Redis, how slow the database is, and a count of what was asked."""
 
-    def __init__(self, redis: "Redis | None", slowness: float = 1.0) -> None:
-        """``slowness`` scales the simulated queries; ``redis`` None: no sessions and no events."""
+    def __init__(self, redis: "Redis | None", slowness: float = 1.0, seal_secret: str | None = None) -> None:
+        """``slowness`` scales the simulated queries; ``redis`` None: no sessions and no events.
+
+        With a ``seal_secret`` (the policy's ``session.seal_secret``) callers are believed only where the sidecar sealed
+        who they are.
+        """
         self.articles = Articles()
+        self.seal_secret = seal_secret
         self.requests: Counter[str] = Counter()
         self._redis = redis
         self._slowness = slowness
@@ -84,9 +93,12 @@ class Shelf:
 
 
 def create_app(redis_url: str | None = None, slowness: float = 1.0) -> FastAPI:
-    """The service. ``redis_url`` None: that of the environment's ``REDIS_URL``, or none at all."""
+    """The service. ``redis_url`` None: that of the environment's ``REDIS_URL``, or none at all.
+
+    Who is asking is believed without further ado, unless there is a ``SEAL_SECRET`` in the environment.
+    """
     url = redis_url or os.environ.get("REDIS_URL")
-    shelf = Shelf(Redis.from_url(url) if url else None, slowness)
+    shelf = Shelf(Redis.from_url(url) if url else None, slowness, os.environ.get("SEAL_SECRET"))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -112,6 +124,21 @@ def _count(connection: HTTPConnection, shelf: OnShelf) -> None:
     if path not in UNCOUNTED:
         method = connection.scope.get("method", "WS")
         shelf.count(f"{method} {path}{'?' if query else ''}{query}")
+
+
+def _believed(connection: HTTPConnection, shelf: OnShelf) -> None:
+    """Refuse a request that went around the sidecar, and so may say who it likes. HTTPException(403)."""
+    scope = connection.scope
+    query = b"?" + scope["query_string"] if scope["query_string"] else b""
+    if shelf.seal_secret is not None and not verify_seal(
+        shelf.seal_secret,
+        method=scope["method"],
+        target=scope["raw_path"] + query,
+        fields=scope["headers"],
+        identity=IDENTITY,
+        now=time.time(),
+    ):
+        raise HTTPException(403, "this did not come through the sidecar")
 
 
 @api.get("/health")
@@ -178,7 +205,7 @@ async def tags(shelf: OnShelf) -> list[str]:
     return list(TAGS)
 
 
-@api.get("/users/me")
+@api.get("/users/me", dependencies=[Depends(_believed)])
 async def me(shelf: OnShelf, x_user_id: Annotated[str | None, Header()] = None) -> User:
     """Give the caller, as the sidecar named them."""
     if x_user_id is None:
@@ -196,7 +223,7 @@ async def one_user(shelf: OnShelf, number: str) -> User:
     return user
 
 
-@api.get("/whoami")
+@api.get("/whoami", dependencies=[Depends(_believed)])
 async def whoami(
     x_user_id: Annotated[str | None, Header()] = None, x_org_id: Annotated[str | None, Header()] = None
 ) -> dict[str, str | None]:
