@@ -3,6 +3,7 @@
 #   make demo    see the sidecar at work, in front of a sample service
 #   make test    run the tests
 #   make conformance    run the public HTTP cache test suite (needs Node 20)
+#   make bench   measure the sidecar beside nginx, Varnish and HAProxy (needs Linux, nginx and wrk)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ IS_RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c '$(IS_RECENT)' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo demo-check test conformance check fix lock clean
+.PHONY: demo demo-check test conformance bench bench-micro check fix lock clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python -m cacheproxy demo
@@ -25,6 +26,14 @@ test: $(VENV)/dev.stamp
 # The public suite, as it comes from npm, through a sidecar with config/examples/rfc9111.yaml.
 conformance: $(VENV)/dev.stamp
 	$(BIN)/python tests/conformance/run.py
+
+# Side by side with what is installed, on pinned cores. ARGS=--quick takes two minutes and writes no page.
+bench: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# Each stage of a request by itself, in microseconds.
+bench-micro: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/micro_stages.py
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -1,0 +1,41 @@
+"""What a server takes before anybody asks it anything: time to start, and memory."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from machine import SERVER_CORE, await_answer, free_port, running
+from servers import Place, starters
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Of one server."""
+
+    server: str
+    start_s: float
+    """From the command to the first answer that came from the origin."""
+    idle_bytes: int
+    """Resident memory after that answer, of all its processes."""
+
+
+def footprints(place: Place, repeats: int) -> list[Footprint]:
+    """The medians of ``repeats`` starts of each server."""
+    apart = place.apart("footprint")
+    return [_footprint(apart, name, command, redis, repeats) for name, command, redis in starters(apart)]
+
+
+def _footprint(place: Place, name: str, command: Callable[[int], list[str]], redis: str, repeats: int) -> Footprint:
+    starts = [_start(place, command, redis) for _ in range(repeats)]
+    seconds, resident = zip(*starts, strict=True)
+    return Footprint(name, statistics.median(seconds), round(statistics.median(resident)))
+
+
+def _start(place: Place, command: Callable[[int], list[str]], redis: str) -> tuple[float, int]:
+    port, log = free_port(), place.directory / "start.log"
+    arguments, environment = command(port), {"CACHEPROXY_REDIS": redis, "CACHEPROXY_ACCESS_LOG": "off"}
+    began = time.perf_counter()
+    with running(arguments, SERVER_CORE, log, environment) as process:
+        await_answer(port, "/items/1", log, wait_s=0.001)
+        return time.perf_counter() - began, process.rss_bytes()

@@ -1,0 +1,79 @@
+"""Whether a request costs the same however many routes and keys there are, and what each key takes."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from load import Generator, Load, Run, median_run
+from servers import Place, Server, sidecar
+
+ASKED_KEYS = 1_000
+BODY_BYTES = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What 1,000 requests cost of CPU, where there are so many of something."""
+
+    many: int
+    cpu_ms: float
+    rate: float
+    rss_bytes: int
+
+
+def by_routes(place: Place, generator: Generator, sizes: Sequence[int], rounds: int, seconds: int) -> list[Cost]:
+    """Requests for ever new targets of the last of so many routes, forwarded."""
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(sidecar(place, f"cacheproxy, {size} routes", policy=_policy(place, size)))
+            for size in sizes
+        ]
+        load = Load(target="/last/", kind="each")
+        runs = [[generator.run(server, load, seconds) for server in servers] for _ in range(rounds)]
+    return [_cost(size, column) for size, column in zip(sizes, zip(*runs, strict=True), strict=True)]
+
+
+def _policy(place: Place, routes: int) -> Path:
+    """A policy whose last route is the one that is asked for."""
+    others = (
+        f'  - {{name: r{n}, match: "GET /r{n}/{{id}}", cache: {{ttl: 60s, key: "r{n}:{{id}}"}}}}'
+        for n in range(routes - 1)
+    )
+    file = place.directory / f"routes-{routes}.yaml"
+    lines = ["version: 1", "routes:", *others, '  - {name: last, match: "/last/{id}"}']
+    file.write_text("\n".join(lines) + "\n", "utf-8")
+    return file
+
+
+def by_keys(place: Place, generator: Generator, sizes: Sequence[int], rounds: int, seconds: int) -> list[Cost]:
+    """Hits on the same 1,000 keys, while so many are stored."""
+    costs = []
+    with ExitStack() as stack:
+        server = stack.enter_context(sidecar(place, "cacheproxy, many keys", l1_bytes=4 << 30))
+        hits = Load(target="/items/", kind="zipf", count=ASKED_KEYS)
+        stored = 1
+        for size in sizes:
+            stored = _store(server, generator, stored, size)
+            runs = [generator.run(server, hits, seconds) for _ in range(rounds)]
+            costs.append(_cost(stored, runs))
+    return costs
+
+
+def _store(server: Server, generator: Generator, stored: int, size: int) -> int:
+    """Ask for numbers from ``stored`` on until ``size`` are; how many are now."""
+    while stored < size:
+        load = Load(target="/items/", kind="each", count=stored)
+        stored += generator.run(server, load, min(10, 1 + (size - stored) // 20_000)).requests
+    return stored
+
+
+def key_overhead_bytes(costs: Sequence[Cost]) -> float:
+    """What a stored response of ``BODY_BYTES`` takes beside its body, by the growth of resident memory."""
+    few, many = costs[0], costs[-1]
+    return (many.rss_bytes - few.rss_bytes) / (many.many - few.many) - BODY_BYTES
+
+
+def _cost(many: int, runs: Sequence[Run]) -> Cost:
+    middle = median_run(runs)
+    return Cost(many, middle.cpu_ms, middle.rate, middle.rss_bytes)
