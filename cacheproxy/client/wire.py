@@ -64,6 +64,8 @@ class Recorded:
     heard: int
     replicas: tuple[str, ...] = ()
     """Who was registered at that time, where acknowledgements were asked for."""
+    after_us: int | None = None
+    """The time of the record before it; None where that was not said."""
 
     @property
     def event_id(self) -> str:
@@ -75,7 +77,13 @@ class Recorded:
         """Read the reply of ``purge`` or ``publish``."""
         epoch, at, heard, *rest = reply
         names = rest[0] if rest and isinstance(rest[0], list) else []
-        return cls(epoch=_text(epoch), at_us=int(_text(at)), heard=int(_text(heard)), replicas=tuple(map(_text, names)))
+        return cls(
+            epoch=_text(epoch),
+            at_us=int(_text(at)),
+            heard=int(_text(heard)),
+            replicas=tuple(map(_text, names)),
+            after_us=int(_text(rest[1])) if rest[1:] else None,
+        )
 
 
 def with_clock(source: str) -> str:

@@ -17,6 +17,7 @@ from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.identify import Identifier, sealed
 from cacheproxy.engine.leaving import leaving
 from cacheproxy.engine.over_limit import answer_limited, refuse, served, stale_will_do
+from cacheproxy.engine.posted import posted_key
 from cacheproxy.engine.problems import refused, unavailable
 from cacheproxy.engine.record import Journal, resource_type
 from cacheproxy.engine.reply import Reply, Shelved, Visited, problem
@@ -128,8 +129,6 @@ class Engine:
             raise
         reply = leaving(exchange, dress(exchange, reply))
         self._journal.record(exchange, reply)
-        if reply.shelved is not None and active is not self.active:
-            return replace(reply, shelved=None)  # the express lane knows nothing of the policy before this one
         return reply
 
     async def admit_tunnel(self, request: RequestHead, client: Client, until: ExitStack) -> RequestHead | Reply:
@@ -179,6 +178,7 @@ class Engine:
             return refuse(exchange, limited)
         if not self._keyed(exchange):
             limited = limited or await self._admission.admit(exchange, Served.MISS)
+            exchange.key = posted_key(exchange, active.match, self._prefix)
             return refuse(exchange, limited) if limited else await self._forwarder.forward(exchange)
         found = await self._look_up(exchange)
         return await self._carry_out(exchange, found, limited)

@@ -56,6 +56,7 @@ class Exchange:
     permits: tuple[Permits, ...] = ()
     """Its places among the requests in flight: given back when its answer has been sent, or will not be."""
     key: CacheKey | None = None
+    """None where the cache has no part in it. A POST's is that of a GET for the same target."""
 
     asked_elsewhere: bool = False
     """Whether the answer hangs on more than the request's head and the store: a session, a limit."""

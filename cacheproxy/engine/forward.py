@@ -1,14 +1,17 @@
 """Requests that the cache has no part in, and what they make untrue."""
 
 import asyncio
+from collections.abc import Sequence
 
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.origin_side import OriginSide
+from cacheproxy.engine.posted import Posted
 from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.engine.reply import Reply
 from cacheproxy.engine.serve import reply_through
+from cacheproxy.engine.shared_body import SharedBody
 from cacheproxy.engine.tasks import Tasks
-from cacheproxy.invalidation.contract import Purge, Purger
+from cacheproxy.invalidation.contract import Purge, Purger, Receipt
 from cacheproxy.invalidation.tags import response_purges
 from cacheproxy.policy.lookup import lookup_of
 from cacheproxy.policy.tags import path_tag, render_tags, tenant_tag
@@ -16,14 +19,17 @@ from cacheproxy.semantics.head import ResponseHead
 from cacheproxy.semantics.invalidation import SAFE_METHODS, changes_something, invalidated
 from cacheproxy.upstream.contract import ResponseBody
 
+Answer = tuple[ResponseHead, ResponseBody | SharedBody]
+
 
 class Forwarder:
     """Sends a request on, and purges what its answer says has changed, before the client sees it."""
 
-    def __init__(self, origin: OriginSide, purger: Purger, tasks: Tasks, recorder: Recorder) -> None:
-        """Purges go to ``purger``; ``tasks`` carries writes to their end."""
+    def __init__(self, origin: OriginSide, purger: Purger, posted: Posted, tasks: Tasks, recorder: Recorder) -> None:
+        """Purges go to ``purger``, what POSTs brought to ``posted``; ``tasks`` carries writes to their end."""
         self._origin = origin
         self._purger = purger
+        self._posted = posted
         self._tasks = tasks
         self._recorder = recorder
 
@@ -40,36 +46,45 @@ class Forwarder:
             raise
         return _through(head, body)
 
-    async def _write(self, exchange: Exchange) -> tuple[ResponseHead, ResponseBody]:
+    async def _write(self, exchange: Exchange) -> Answer:
+        begun = await self._posted.begin(exchange)
         head, body = await self._origin.send(exchange, exchange.request, exchange.body)
-        tags = _purged(exchange, head)
-        if tags:
-            self._recorder.event(Event.INVALIDATION, "write")
-            try:
-                await self._purger.purge_soon(Purge(tags=tags))
-            except BaseException:
-                await body.aclose()
-                raise
-        return head, body
+        if not changes_something(exchange.request, head):
+            return head, body
+        try:
+            purged = await self._purge(exchange, head)
+            return head, await self._posted.keep(exchange, begun, purged, head, body)
+        except BaseException:
+            await body.aclose()
+            raise
 
-    def _let_go(self, writing: "asyncio.Task[tuple[ResponseHead, ResponseBody]]") -> None:
+    async def _purge(self, exchange: Exchange, head: ResponseHead) -> Receipt | None:
+        self._recorder.event(Event.INVALIDATION, "write")
+        named = response_purges(head.fields)
+        if named.refused:
+            self._recorder.event(Event.EVENT_DROPPED, named.refused)
+        return await self._purger.purge_soon(Purge(tags=_purged(exchange, head, named.tags)))
+
+    def _let_go(self, writing: "asyncio.Task[Answer]") -> None:
         """The client left: nobody will read the answer's body."""
         if not writing.cancelled() and writing.exception() is None:
             self._tasks.start(writing.result()[1].aclose())
 
 
-def _through(head: ResponseHead, body: ResponseBody) -> Reply:
-    return reply_through(head, body if body.complete is None else body.complete)
+def _through(head: ResponseHead, body: ResponseBody | SharedBody) -> Reply:
+    complete = None if isinstance(body, SharedBody) else body.complete
+    return reply_through(head, body if complete is None else complete)
 
 
-def _purged(exchange: Exchange, head: ResponseHead) -> tuple[str, ...]:
-    """The tags of all that ``head``, an answer to an unsafe method, makes untrue (RFC 9111 §4.4, and the policy)."""
-    if not changes_something(exchange.request, head):
-        return ()
+def _purged(exchange: Exchange, head: ResponseHead, named: Sequence[str]) -> tuple[str, ...]:
+    """The tags of all that ``head``, an answer to an unsafe method, makes untrue, beside those that it has ``named``.
+
+    They are the policy's, and those of the targets that RFC 9111 §4.4 counts in.
+    """
     lookup = lookup_of(exchange.route, exchange.request, exchange.params, exchange.identity)
-    named = (*render_tags(exchange.route.purge, lookup), *response_purges(head.fields))
+    by_policy = render_tags(exchange.route.purge, lookup)
     paths = (path_tag(target.partition(b"?")[0]) for target in invalidated(exchange.request, head))
-    tags = dict.fromkeys((*named, *paths))
+    tags = dict.fromkeys((*by_policy, *named, *paths))
     tenant = exchange.identity.tenant
     if tenant is None or not exchange.route.tenant_required:
         return tuple(tags)

@@ -39,6 +39,10 @@ class Receipt:
     acknowledged: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
     """Live replicas that did not acknowledge in time; empty without ``wait``."""
+    epoch: str = ""
+    """The tag clock's."""
+    after_us: int | None = None
+    """When the record before it was made, so that nothing at all was purged in between; None where that is unknown."""
 
 
 class Purger(Protocol):

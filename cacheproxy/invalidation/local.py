@@ -21,6 +21,8 @@ class LocalPurger:
         self._clock = clock or SystemClock()
         self._epoch = secrets.token_hex(16)
         self._now_us = 0
+        self._last_us = 0
+        """When the last purge was made."""
         self._base_us = 0
         self._mirror.trust(trusted=True, epoch=self._epoch)
 
@@ -30,10 +32,16 @@ class LocalPurger:
 
     async def purge(self, purge: Purge, *, wait_s: float | None = None) -> Receipt:  # noqa: ARG002 - as above
         """Purge at once."""
-        at_us = self._tick()
+        at_us, after_us, self._last_us = self._tick(), self._last_us, self._now_us
         self._mirror.apply(Applied(epoch=self._epoch, at_us=at_us, tags=purge.tags, mode=purge.mode))
         self._compact(at_us)
-        return Receipt(event_id=f"{at_us}-0", at_us=at_us, acknowledged=(self._replica,))
+        return Receipt(
+            event_id=f"{at_us}-0",
+            at_us=at_us,
+            acknowledged=(self._replica,),
+            epoch=self._epoch,
+            after_us=after_us,
+        )
 
     async def purge_soon(self, purge: Purge) -> Receipt:
         """Purge at once."""

@@ -1,6 +1,7 @@
 """Carries out purges through Redis, and keeps those that Redis does not take at once."""
 
 import asyncio
+from dataclasses import replace
 
 import structlog
 
@@ -43,16 +44,11 @@ class RedisPurger:
         """Purge on every replica; with ``wait_s``, come back when all live ones have. StateError if not recorded."""
         if wait_s is None:
             recorded = await self._record(purge)
-            return Receipt(event_id=recorded.event_id, at_us=recorded.at_us)
+            return _receipt(recorded)
         with self._receipts.waiter() as waiter:
             recorded = await self._record(purge, waiter.token, background())
             outcome = await self._receipts.collect(waiter, recorded.replicas, wait_s)
-        return Receipt(
-            event_id=recorded.event_id,
-            at_us=recorded.at_us,
-            acknowledged=outcome.acknowledged,
-            silent=outcome.silent,
-        )
+        return replace(_receipt(recorded), acknowledged=outcome.acknowledged, silent=outcome.silent)
 
     async def purge_soon(self, purge: Purge) -> Receipt | None:
         """Purge now if Redis answers; else None, and it is done as soon as Redis does. L1 rests until then."""
@@ -96,3 +92,7 @@ class RedisPurger:
             await self._record(purge, budget=background())
         except StateError:
             self._outbox.put(purge)
+
+
+def _receipt(recorded: Recorded) -> Receipt:
+    return Receipt(event_id=recorded.event_id, at_us=recorded.at_us, epoch=recorded.epoch, after_us=recorded.after_us)

@@ -37,7 +37,7 @@ class TagFault(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseTags:
-    """What a response is tagged with by its own word; none of it where ``refused`` says why."""
+    """What a response is tagged with, or purges, by its own word; none of it where ``refused`` says why."""
 
     tags: tuple[str, ...] = ()
     refused: TagFault | None = None
@@ -49,20 +49,11 @@ def response_tags(fields: Fields) -> ResponseTags:
     return _checked(fields.all(b"cache-tag"), spaced, fields.combined(b"cache-groups"))
 
 
-def response_purges(fields: Fields) -> tuple[str, ...]:
+def response_purges(fields: Fields) -> ResponseTags:
     """The tags that an answer to an unsafe method purges: Cacheproxy-Purge (commas), Cache-Group-Invalidation.
 
-    On any other answer they must be ignored (RFC 9875 §3). None where ``purges_refused`` says why.
+    On any other answer they must be ignored (RFC 9875 §3).
     """
-    return _purges(fields).tags
-
-
-def purges_refused(fields: Fields) -> TagFault | None:
-    """Why ``response_purges`` refused what ``fields`` ask for; None if it did not."""
-    return _purges(fields).refused
-
-
-def _purges(fields: Fields) -> ResponseTags:
     return _checked(fields.all(b"cacheproxy-purge"), (), fields.combined(b"cache-group-invalidation"))
 
 

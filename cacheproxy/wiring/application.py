@@ -21,6 +21,7 @@ from cacheproxy.engine.fill_job import Shared
 from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.identify import Identifier
 from cacheproxy.engine.origin_side import OriginSide
+from cacheproxy.engine.posted import Posted
 from cacheproxy.engine.question import Question, explained
 from cacheproxy.engine.record import AccessLog, Journal
 from cacheproxy.engine.recorder import Event, Level
@@ -196,7 +197,7 @@ async def assemble(
         identifier=Identifier(state.sessions, degrade),
         admission=Admission(state.limits.limiter, degrade, metrics, state.limits.in_flight),
         filler=filler,
-        forwarder=Forwarder(side, state.purger, tasks, metrics),
+        forwarder=Forwarder(side, state.purger, Posted(carrier, state.purger, degrade, tasks, clock), tasks, metrics),
         degrade=degrade,
         journal=journal,
         clock=clock,
@@ -213,9 +214,7 @@ async def assemble(
         metrics=metrics,
         feed=feed,
         origin=origin,
-        edge=Edge(
-            handle=engine.handle, read=adapter.read, lane=lane, trusts=adapter.trusts, refused=journal.refused
-        ),
+        edge=Edge(handle=engine.handle, read=adapter.read, lane=lane, trusts=adapter.trusts, refused=journal.refused),
         adapter=adapter,
         reloader=Reloader(
             settings=settings,

@@ -378,12 +378,12 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def assemble() -> Callable[..., House]:
     """``assemble(policy, ...)``: a house that the test looks after itself."""
 
     def make(policy: str = POLICY, **parts: Any) -> House:
-        clock = FakeClock()
+        clock = parts.pop("clock", None) or FakeClock()
         parts = {"store": MemoryStore(1 << 20, clock=clock), "origin": Origin(), **parts}
         return _assemble(policy, clock=clock, **parts)
 

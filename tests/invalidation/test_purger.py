@@ -93,6 +93,17 @@ async def test_purge_soon_is_a_purge(subject, hard):
     assert subject.ledger.tags == ["a"]
 
 
+async def test_a_receipt_tells_whether_anything_was_purged_since(subject, hard, soft):
+    """It names the record before it: one in between is seen, whatever it was, and a stamp taken is none."""
+    began = await subject.purger.begin()
+    await subject.purger.begin()
+    first = await subject.purger.purge(hard("a"), wait_s=0.0)
+    second = await subject.purger.purge(soft("b"))
+    assert first.after_us is not None
+    assert first.after_us < began.began_at_us < first.at_us == second.after_us
+    assert {began.epoch} == {first.epoch, second.epoch}
+
+
 async def test_waiting_names_at_least_oneself(subject, hard):
     """A replica that is alone acknowledges its own purge."""
     receipt = await subject.purger.purge(hard("a"), wait_s=5)

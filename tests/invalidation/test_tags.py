@@ -8,7 +8,6 @@ from cacheproxy.invalidation.tags import (
     STRIPPED,
     ResponseTags,
     TagFault,
-    purges_refused,
     response_purges,
     response_tags,
 )
@@ -63,21 +62,19 @@ def test_limits_leave_room_for_what_rfc_9875_asks():
     groups = [f"{n:032}" for n in range(32)]
     value = ", ".join(f'"{group}"' for group in groups)
     assert response_tags(Fields.of(("Cache-Groups", value))).tags == tuple(groups)
-    assert response_purges(Fields.of(("Cache-Group-Invalidation", value))) == tuple(groups)
+    assert response_purges(Fields.of(("Cache-Group-Invalidation", value))).tags == tuple(groups)
 
 
 def test_an_answer_names_what_it_purges():
     """Cacheproxy-Purge and Cache-Group-Invalidation together; tags of the answer itself do not count."""
     fields = Fields.of(("Cacheproxy-Purge", "a, b"), ("Cache-Group-Invalidation", '"c"'), ("Cache-Tag", "d"))
-    assert response_purges(fields) == ("a", "b", "c")
-    assert purges_refused(fields) is None
+    assert response_purges(fields) == ResponseTags(tags=("a", "b", "c"))
 
 
 def test_purges_past_the_limits_are_refused_and_said_so():
     """Half a purge would be taken for a whole one."""
     fields = Fields.of(("Cacheproxy-Purge", "a, b c"))
-    assert response_purges(fields) == ()
-    assert purges_refused(fields) is TagFault.BAD_TAG
+    assert response_purges(fields) == ResponseTags(refused=TagFault.BAD_TAG)
 
 
 def test_no_field_that_is_read_here_reaches_the_client():
@@ -103,4 +100,4 @@ def test_nothing_makes_it_raise(pairs):
     fields = Fields((name.encode(), value) for name, value in pairs)
     found = response_tags(fields)
     assert not (found.tags and found.refused)
-    assert not (response_purges(fields) and purges_refused(fields))
+    assert not (response_purges(fields).tags and response_purges(fields).refused)
