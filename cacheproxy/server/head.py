@@ -121,11 +121,13 @@ def _framing(request: RequestHead) -> Framing:
         raise ClientError(417, "expectation", "only 100-continue may be expected")
     options = {option.strip(b" \t") for option in (fields.combined(b"connection") or b"").lower().split(b",")}
     modern = request.http_version == "1.1"
+    length = _length(request)
     return Framing(
-        length=_length(request),
+        length=length,
         keep_alive=b"close" not in options and (modern or b"keep-alive" in options),
         expects_continue=expect is not None and modern,
         upgrades=modern
+        and length == 0  # what another reader takes for a body must not be read as frames
         and request.method == "GET"
         and b"upgrade" in options
         and (fields.combined(b"upgrade") or b"").lower() == b"websocket",

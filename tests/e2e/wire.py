@@ -14,7 +14,7 @@ HEAD_END = b"\r\n\r\n"
 CLOSE, RESET, HANG, READ = "close", "reset", "hang", "read"
 """Steps of a script beside the bytes it sends: end orderly, end by RST, read until the proxy ends, take the body in."""
 
-Step = bytes | str | threading.Event | Callable[["Seen"], bytes]
+Step = bytes | str | threading.Event | Callable[["Seen"], bytes | str]
 
 
 @dataclass(slots=True)
@@ -169,10 +169,13 @@ class Wire:
         return line
 
     def _take(self, size: int) -> tuple[bytes, bool]:
-        while len(self._buffer) < size and self._fill():
-            pass
-        taken, self._buffer = self._buffer[:size], self._buffer[size:]
-        return taken, len(taken) == size
+        parts, left = [], size
+        while True:
+            part, self._buffer = self._buffer[:left], self._buffer[left:]
+            parts.append(part)
+            left -= len(part)
+            if left == 0 or not self._fill():
+                return b"".join(parts), left == 0
 
     def _fill(self) -> bool:
         try:
@@ -240,6 +243,10 @@ class RawOrigin:
         """
         self._scripts.setdefault(path, []).append(_Script(steps, early))
 
+    def only(self, path: bytes, *steps: Step, early: bool = False) -> None:
+        """Answer every request for ``path`` by ``steps`` from now on."""
+        self._scripts[path] = [_Script(steps, early)]
+
     def seen(self, path: bytes) -> list[Seen]:
         """The requests for ``path``, whatever their query."""
         with self._lock:
@@ -285,12 +292,13 @@ class RawOrigin:
 
 def _perform(step: Step, wire: Wire, seen: Seen) -> bool:
     """Do one step; whether the connection goes on."""
+    if isinstance(step, threading.Event):
+        assert step.wait(PATIENCE_S)
+        return True
+    if callable(step):
+        step = step(seen)
     if isinstance(step, bytes):
         wire.send(step)
-    elif isinstance(step, threading.Event):
-        assert step.wait(PATIENCE_S)
-    elif callable(step):
-        wire.send(step(seen))
     elif step == READ:
         wire.request_body(seen)
     elif step == HANG:
