@@ -115,10 +115,10 @@ async def test_a_304_that_confirms_nothing_is_asked_again(house) -> None:
     assert b"if-none-match" not in house.origin.received[3].head.fields
 
 
-async def test_a_304_that_nobody_asked_for_is_not_stored(house) -> None:
-    """It goes to its client as it is, and only there."""
+async def test_a_304_that_nobody_asked_for_is_malformed(house) -> None:
+    """A client that sent no condition could not use it, so it is never passed on, and not stored."""
     house.origin.script("/items/1", ok(b"", status=304))
-    assert [304, 304] == [(await house.ask("/items/1")).status for _ in range(2)]
+    assert [502, 502] == [(await house.ask("/items/1")).status for _ in range(2)]
 
 
 async def test_a_304_may_change_what_varies(house) -> None:
