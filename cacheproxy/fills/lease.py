@@ -15,25 +15,31 @@ from cacheproxy.semantics.tag_clock import Stamp
 
 _LUA = "cacheproxy.fills.lua"
 _ACQUIRE = script("acquire", with_clock(load_script(_LUA, "acquire").source))
+_RENEW = load_script(_LUA, "renew")
 _RELEASE = load_script(_LUA, "release")
+_RENEWALS = 3
+"""In each age, so that one may fail and another be late."""
 
 Begin = Callable[[Budget | None], Awaitable[Stamp]]
 """Where stamps come from: ``Purger.begin``."""
 
 
 class RedisLeases:
-    """A contract.Leases in Redis. A holder that dies keeps its lease for ``age_s``, and no longer.
+    """A contract.Leases in Redis. A holder that dies keeps its lease for ``age_s``, and one that lives ``longest_s``.
 
-    ``time_us`` stands in for Redis TIME in tests.
+    Owns one task while leases are held. ``time_us`` stands in for Redis TIME in tests.
     """
 
-    def __init__(self, link: Link, prefix: str, age_s: float) -> None:
+    def __init__(self, link: Link, prefix: str, age_s: float, longest_s: float = 0.0) -> None:
         """``hear`` must be given the bus's messages of kind ``wake``."""
         self.time_us: int | None = None
         self._link = link
         self._layout = Layout(prefix)
-        self._age_ms = int(age_s * 1000)
+        self._age_s = age_s
+        self._longest_s = longest_s
         self._waiters = Waiters()
+        self._renewed_until: dict[Held, float] = {}
+        self._renewing: asyncio.Task[None] | None = None
 
     async def acquire(self, key: str, budget: Budget | None = None) -> Held | Taken:
         """The lease on ``key`` with a tag-clock stamp taken in the same step, or who has it. StateError."""
@@ -42,7 +48,9 @@ class RedisLeases:
         args = (*clock_args(self.time_us), token, self._age_ms)
         ours, first, second = await self._link.run(_ACQUIRE, keys, args, budget)
         if ours:
-            return Held(key, token, Stamp(first.decode(), int(second)))
+            held = Held(key, token, Stamp(first.decode(), int(second)))
+            self._keep(held)
+            return held
         return Taken(key, first.decode(), expires_in_s=max(0, second) / 1000)
 
     async def wait(self, taken: Taken, patience_s: float) -> Waited:
@@ -54,6 +62,7 @@ class RedisLeases:
 
     async def release(self, held: Held, outcome: Waited) -> None:
         """Give the lease back and wake those who wait with ``outcome``. What Redis does not take runs out by itself."""
+        self._renewed_until.pop(held, None)
         with contextlib.suppress(StateError):
             args = (held.token, self._layout.bus, outcome.value)
             await self._link.run(_RELEASE, (self._layout.lease(held.key),), args)
@@ -62,6 +71,37 @@ class RedisLeases:
         """A message of kind ``wake`` came on the bus."""
         with contextlib.suppress(ValueError):
             self._waiters.wake(str(members.get("token")), Waited(members.get("outcome")))
+
+    async def aclose(self) -> None:
+        """Renew nothing any more."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.wait([self._renewing])
+
+    @property
+    def _age_ms(self) -> int:
+        return int(self._age_s * 1000)
+
+    def _keep(self, held: Held) -> None:
+        if self._longest_s > self._age_s:
+            self._renewed_until[held] = asyncio.get_running_loop().time() + self._longest_s
+            if self._renewing is None:
+                self._renewing = asyncio.get_running_loop().create_task(self._renew(), name="leases")
+
+    async def _renew(self) -> None:
+        try:
+            while self._renewed_until:
+                await asyncio.sleep(self._age_s / _RENEWALS)
+                now = asyncio.get_running_loop().time()
+                self._renewed_until = {held: until for held, until in self._renewed_until.items() if now < until}
+                await asyncio.gather(*map(self._renew_one, self._renewed_until))
+        finally:
+            self._renewing = None
+
+    async def _renew_one(self, held: Held) -> None:
+        with contextlib.suppress(StateError):
+            budget = Budget(asyncio.get_running_loop().time() + self._age_s / _RENEWALS)
+            await self._link.run(_RENEW, (self._layout.lease(held.key),), (held.token, self._age_ms), budget)
 
 
 class MemoryLeases:

@@ -32,8 +32,10 @@ from cacheproxy.storage.timed import TimedStore
 from cacheproxy.wiring.limiting import Limiting, limiting_alone, limiting_shared
 from cacheproxy.wiring.told import BusNotes, PurgesTold, RedisNotes
 
-LEASE_AGE_S = 10.0
-"""How long a fill holds off other replicas: also how long a killed one does."""
+LEASE_AGE_S = 3.0
+"""How long a killed replica holds off the others from what it was filling."""
+LONGEST_FILL_S = 60.0
+"""How long a fill that goes on does."""
 MAX_LIFETIME_S = 86_400.0
 """Past this a stored response may be taken for purged, so that the tag clock stays small."""
 
@@ -108,7 +110,8 @@ def _shared(
     receipts = Receipts(settings.instance_id, clock=clock)
     purger = RedisPurger(tag_clock, mirrors, receipts)
     stack.push_async_callback(purger.aclose)
-    leases = RedisLeases(roles.bus, settings.prefix, LEASE_AGE_S)
+    leases = RedisLeases(roles.bus, settings.prefix, LEASE_AGE_S, LONGEST_FILL_S)
+    stack.push_async_callback(leases.aclose)
     parts = BusParts(
         clock=tag_clock,
         subscriber=roles.subscriber(),

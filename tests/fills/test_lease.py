@@ -108,6 +108,34 @@ async def test_a_late_holder_leaves_a_lease_in_force(redis_pair):
     assert await pair.roles.cache.call("GET", Layout("test").lease("k")) == held.token.encode()
 
 
+async def test_a_holder_that_lives_keeps_its_lease(roles):
+    """Past its age, as long as it is at work; and not for ever, if its work never ends."""
+    leases = RedisLeases(roles.cache, "test", 0.15, longest_s=1.0)
+    held = await leases.acquire("k")
+    taken = await leases.acquire("k")
+    for _ in range(4):
+        assert await leases.wait(taken, 60) is Waited.LOST
+        taken = await leases.acquire("k")
+        assert taken.token == held.token
+    while isinstance(taken, Taken):
+        await leases.wait(taken, 60)
+        taken = await leases.acquire("k")
+    await leases.aclose()
+
+
+async def test_what_was_released_is_renewed_no_more(roles):
+    """The next holder's lease is its own, and nothing is left to do when none is held."""
+    leases = RedisLeases(roles.cache, "test", 0.1, longest_s=60)
+    await leases.release(await leases.acquire("k"), Waited.FILLED)
+    if leases._renewing is not None:
+        await leases._renewing
+    assert leases._renewing is None
+    assert isinstance(await RedisLeases(roles.cache, "test", 0.05).acquire("k"), Held)
+    taken = await leases.acquire("k")
+    assert await leases.wait(taken, 60) is Waited.LOST
+    await leases.aclose()
+
+
 async def test_a_waiter_that_leaves_is_forgotten(redis_pair):
     """A cancelled wait leaves nothing behind, and harms no other waiter."""
     pair = redis_pair(30)
