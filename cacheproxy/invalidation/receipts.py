@@ -36,8 +36,9 @@ class Receipts:
     """Collects what replicas say on the bus about themselves and about purges."""
 
     def __init__(self, replica: str, lease_s: float = LEASE_S, clock: Clock | None = None) -> None:
-        """``replica`` is our own id: what we ask for we have applied already."""
+        """``replica`` is our own id, and nobody else's: what we ask for we have applied already."""
         self.replica = replica
+        self._first_beat = self._last_beat = secrets.randbelow(1 << 48)
         self.lease_s = lease_s
         self._clock = clock or SystemClock()
         self._waiting: dict[str, Waiter] = {}
@@ -46,6 +47,15 @@ class Receipts:
     def hear_from(self, replica: str) -> None:
         """A heartbeat of ``replica`` came in."""
         self._heard_at[replica] = self._clock.monotonic()
+
+    def number_beat(self) -> int:
+        """A number for our next heartbeat, that no other process gives to its own."""
+        self._last_beat += 1
+        return self._last_beat
+
+    def sent(self, number: int) -> bool:
+        """Whether the heartbeat ``number`` in our name is ours, and not that of another who goes by it too."""
+        return self._first_beat < number <= self._last_beat
 
     def acknowledge(self, token: str, replica: str) -> None:
         """``replica`` has applied the purge of the waiter ``token``, who may have left."""

@@ -70,7 +70,6 @@ class Session:
         self._interpreter = Interpreter(rules)
         self._listener = Listener(parts.clock, parts.purger, self._interpreter, drops)
         self._began_at = parts.time.monotonic()
-        self._number = 0
         self._sent_at: dict[int, float] = {}
         self._span: Span | None = None
         self._mapped: Mapped | None = None
@@ -179,7 +178,14 @@ class Session:
         if self._span is not None:
             # whoever's it is: what was said before it has been heard
             self._span = Span(from_us=min(self._span.from_us, said.at_us), to_us=said.at_us)
-        sent_at = self._sent_at.pop(said.number, None) if said.replica == self._parts.receipts.replica else None
+        if said.replica == self._parts.receipts.replica:
+            self._take_own_beat(said)
+
+    def _take_own_beat(self, said: BeatSaid) -> None:
+        if not self._parts.receipts.sent(said.number):
+            # its word would pass for ours, and so would ours for its: neither may answer from memory
+            raise StateError("lost", f"another replica has our name, {said.replica}")
+        sent_at = self._sent_at.pop(said.number, None)
         if sent_at is not None:
             self._follower.trust(sent_at, said.base_us)
 
@@ -224,15 +230,15 @@ class Session:
         return beat
 
     async def _send_beat(self, *, mend: bool) -> Beat:
-        self._number += 1
-        sent_at = self._sent_at[self._number] = self._parts.time.monotonic()
-        self._sent_at.pop(self._number - _BEATS_KEPT, None)
+        number = self._parts.receipts.number_beat()
+        sent_at = self._sent_at[number] = self._parts.time.monotonic()
+        self._sent_at.pop(number - _BEATS_KEPT, None)
         waited_s = sent_at - self._began_at
         patience_s = _PATIENCE_BEATS * self._parts.heartbeat_s
         beat = await self._parts.clock.beat(
             Sign(
                 replica=self._parts.receipts.replica,
-                number=self._number,
+                number=number,
                 digest=self._interpreter.digest,
                 span=self._span,
                 mapped=self._mapped,

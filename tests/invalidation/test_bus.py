@@ -284,6 +284,17 @@ async def test_a_burst_of_20_000_events_is_taken_whole_and_stalls_nobody(valkey,
     assert one.observed.counts["gap"] == 0
 
 
+async def test_two_replicas_of_one_name_do_not_answer_from_memory(valkey, replica, hard):
+    """Each takes the other's word for its own: neither is trusted, until one of them is gone."""
+    one = replica(valkey, "same")
+    await one.ready()
+    two = replica(valkey, "same")
+    await one.ledger.until_true(lambda: not one.ledger.trusted)
+    await two.bus.aclose()
+    await one.ready()
+    assert (await one.purger.purge(hard("a"), wait_s=5)).acknowledged == ("same",)
+
+
 # -- gaps in listening to plain messages
 
 
