@@ -290,6 +290,8 @@ def assert_refused(sidecar, raw_origin, connect, paths, raw: bytes, status: int)
             [b""],
             id="h2c-smuggling",
         ),
+        pytest.param(GET + b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n", [b""], id="h2c-without-connection"),
+        pytest.param(GET + b"Trailer: Content-Length\r\n\r\n", [b""], id="trailer-announced"),
         pytest.param(GET + b"Connection: upgrade\r\nUpgrade: TLS/1.0\r\n\r\n", [b""], id="upgrade-TLS"),
         pytest.param(POST + b"Content_Length: 50\r\nContent-Length: 2\r\n\r\nhi", [b"hi"], id="CL-underscore-name"),
         pytest.param(
@@ -527,6 +529,17 @@ def test_surplus_bytes_that_come_later_close_the_connection(sidecar, raw_origin,
     assert b"fine" == connect(sidecar).ask(filled(GET + b"\r\n", paths)).body
     answered.set()
     assert gone.wait(5)
+    assert_canary(connect(sidecar), paths)
+
+
+@pytest.mark.parametrize("framing", [b"content-length: 63", b"transfer-encoding: chunked"])
+def test_a_204_that_declares_a_body_ends_its_connection(sidecar, raw_origin, connect, paths, framing) -> None:
+    """Who announces a body after a 204 may send it, a moment later: nobody else is asked over that connection."""
+    gone = threading.Event()
+    answer = b"HTTP/1.1 204 No Content\r\n%b\r\n\r\n" % framing
+    raw_origin.on(paths[b"$P"], answer, HANG, lambda _: bool(gone.set()) * b"")
+    connect(sidecar).ask(filled(GET + b"\r\n", paths))
+    assert gone.wait(2)
     assert_canary(connect(sidecar), paths)
 
 
