@@ -35,7 +35,7 @@ class Identifier:
         request = exchange.request
         session = None
         if policy.session is not None:
-            session = await self._session(exchange, policy.session)
+            session = await self._session(exchange, policy, policy.session)
             told = identity_fields(session, policy.session)
             exchange.seal_secret = policy.session.seal_secret
             exchange.identity_names = frozenset(name for name, _ in told)
@@ -54,8 +54,8 @@ class Identifier:
             )
         _enforce(policy.tenant, exchange.identity)
 
-    async def _session(self, exchange: Exchange, rules: SessionRules) -> Session | None:
-        """The request's session. A required one that cannot be asked about closes the door: it may not exist."""
+    async def _session(self, exchange: Exchange, policy: Policy, rules: SessionRules) -> Session | None:
+        """The request's session. One that matters and cannot be asked about closes the door: it may not exist."""
         if exchange.route.session is SessionUse.IGNORE:
             return None
         required = exchange.route.session is SessionUse.REQUIRED
@@ -66,7 +66,7 @@ class Identifier:
             asked = self._sessions.load(session_id, exchange.budget)
             session = await self._degrade.instead(Role.SESSIONS, asked, _UNTOLD)
         if session is _UNTOLD:
-            if required:
+            if required or _tells_needed_tenant(policy.tenant):
                 raise ClientError(503, "session-unavailable", "the session could not be looked up; try again")
             return None
         if session is None and required:
@@ -91,6 +91,11 @@ def _of_tenant(policy: Policy) -> frozenset[bytes]:
     if policy.session is None or policy.tenant is None or policy.tenant.source is not TenantSource.SESSION:
         return frozenset()
     return frozenset(name for name, source in policy.session.identity if source == policy.tenant.name)
+
+
+def _tells_needed_tenant(rules: TenantRules | None) -> bool:
+    """Whether a request cannot go on without its session, as that names the tenant."""
+    return rules is not None and rules.enforce and rules.source is TenantSource.SESSION
 
 
 def _enforce(rules: TenantRules | None, identity: Identity) -> None:

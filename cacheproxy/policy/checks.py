@@ -132,6 +132,9 @@ def _secrets(policy: PolicyModel) -> Iterator[Complaint]:
 def _session(checked: _Checked) -> Iterator[Complaint]:
     if checked.route.session == "required" and checked.policy.session is None:
         yield (*checked.at, "session"), "the route requires a session, but there is no `session:` to say where they are"
+    tenant = checked.policy.tenant
+    if checked.route.session == "ignore" and tenant and tenant.enforce and tenant.from_.startswith("session."):
+        yield (*checked.at, "session"), "every request would be refused: the session that is ignored names the tenant"
     if checked.route.session_redirect is not None and checked.route.session != "required":
         yield (*checked.at, "session_redirect"), "nobody is sent to log in where no session is required"
 
