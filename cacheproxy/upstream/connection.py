@@ -171,8 +171,6 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
-        if self.closed:
-            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Give ``data`` to the user; unasked for, it would be taken for the next request's response: close."""

@@ -5,25 +5,12 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Protocol, TypeVar, cast
+from typing import TypeVar
 
 from cacheproxy.policy.route import UpstreamRules
 from cacheproxy.upstream.reasons import Reason, failure
 
-
-class Dialled(Protocol):
-    """What an event loop can open, and a cancelled or failed attempt can drop."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        ...
-
-    def abort(self) -> None:
-        """Close at once, if it was opened at all."""
-        ...
-
-
-D = TypeVar("D", bound=Dialled)
+D = TypeVar("D", bound=asyncio.BaseProtocol)
 
 
 class Dialer:
@@ -76,21 +63,10 @@ class Dialer:
 
     async def _attempt(self, make: Callable[[], D], place: str, port: int | None) -> D:
         loop = asyncio.get_running_loop()
-        dialled = make()
-
-        def protocol() -> asyncio.BaseProtocol:
-            return cast("asyncio.BaseProtocol", dialled)
-
         tls, name = self._tls, self._tls_name
-        try:
-            if port is None:
-                await loop.create_unix_connection(protocol, place, ssl=tls, server_hostname=name)
-            else:
-                await loop.create_connection(protocol, place, port, ssl=tls, server_hostname=name)
-        except BaseException:
-            dialled.abort()
-            raise
-        return dialled
+        if port is None:
+            return (await loop.create_unix_connection(make, place, ssl=tls, server_hostname=name))[1]
+        return (await loop.create_connection(make, place, port, ssl=tls, server_hostname=name))[1]
 
 
 def tls_context(rules: UpstreamRules) -> ssl.SSLContext | None:

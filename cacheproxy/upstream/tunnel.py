@@ -67,7 +67,7 @@ class Refused:
 class Tunnel:
     """An open WebSocket to the origin. Pings are answered and sent by itself."""
 
-    def __init__(self, peer: "Peer", head: ResponseHead) -> None:
+    def __init__(self, peer: ClientConnection, head: ResponseHead) -> None:
         """Speak through ``peer``, whose handshake was answered with ``head``."""
         self._peer = peer
         self.head = head
@@ -96,16 +96,6 @@ class Tunnel:
         """Close with the client's ``code``; one that may not be sent becomes its nearest. Idempotent."""
         sendable = {NO_STATUS: NORMAL, ABNORMAL: GOING_AWAY}.get(code, code)
         await self._peer.close(sendable, reason)
-
-
-class Peer(ClientConnection):
-    """A client's connection of the library that can be dropped before it was opened."""
-
-    def abort(self) -> None:
-        """Close at once, if it was opened at all."""
-        transport = getattr(self, "transport", None)
-        if transport is not None:
-            transport.abort()
 
 
 class Handshake(ClientProtocol):
@@ -139,7 +129,7 @@ async def open_tunnel(
         async with asyncio.timeout(upstream.timeouts.first_byte_s):
             await peer.handshake(user_agent_header=None)
     except BaseException as error:
-        peer.abort()
+        peer.transport.abort()
         return _refused(error)
     peer.start_keepalive()
     assert peer.response is not None
@@ -147,8 +137,8 @@ async def open_tunnel(
     return Tunnel(peer, ResponseHead(101, fields))
 
 
-def _peer(upstream: UpstreamRules, request: RequestHead, rules: TunnelRules) -> Peer:
-    return Peer(
+def _peer(upstream: UpstreamRules, request: RequestHead, rules: TunnelRules) -> ClientConnection:
+    return ClientConnection(
         Handshake(_uri(upstream, request), request, rules),
         ping_interval=rules.ping_interval_s,
         ping_timeout=rules.ping_timeout_s,

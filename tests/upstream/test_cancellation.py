@@ -113,10 +113,14 @@ async def test_while_connecting(connect: Connect) -> None:
 
 @pytest.mark.parametrize("turns", range(8))
 async def test_at_any_turn_of_connecting(connect: Connect, turns: int) -> None:
-    """Wherever the dialling is, cancelling it leaves nothing behind."""
+    """Wherever the dialling is, cancelling it leaves no place taken and no connection open."""
+    opened, gone = 0, 0
 
     async def handler(peer) -> None:
+        nonlocal opened, gone
+        opened += 1
         await peer.gone()
+        gone += 1
 
     origin = await connect(handler)
     sending = asyncio.create_task(origin.send(GET))
@@ -124,6 +128,11 @@ async def test_at_any_turn_of_connecting(connect: Connect, turns: int) -> None:
         await asyncio.sleep(0)
     await cancel(sending)
     await nobody_is_left(origin)
+    async with asyncio.timeout(20):
+        for _ in range(100):
+            await asyncio.sleep(0)
+        for _ in iter(lambda: opened == gone, True):
+            await asyncio.sleep(0)
 
 
 async def test_while_waiting_for_a_connection(connect: Connect) -> None:

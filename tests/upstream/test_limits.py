@@ -11,6 +11,7 @@ from cacheproxy.errors import UpstreamError
 from cacheproxy.policy.route import Timeouts, UpstreamRules
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.upstream.bodies import BytesBody
+from cacheproxy.upstream.limits import HIGH_WATER_BYTES
 from cacheproxy.upstream.origin import HttpOrigin
 from cacheproxy.upstream.reasons import BEFORE_SENDING, STATUS, Reason, failure
 
@@ -126,6 +127,24 @@ async def test_our_own_slowness_is_not_the_origins(connect: Connect, quick: Quic
     async for chunk in body:
         size += len(chunk)
     assert size == 32 << 20
+
+
+async def test_an_origin_that_falls_silent_after_it_was_held_back(connect: Connect, quick: Quick) -> None:
+    """Reading on expects the origin to go on, even if nothing at all comes any more."""
+
+    async def handler(peer) -> None:
+        await peer.request()
+        peer.say(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(HIGH_WATER_BYTES + 1))
+        await peer.gone()
+
+    origin = await connect(handler, timeouts=quick(idle_s=SOON_S))
+    _, body = await origin.send(GET)
+    chunks = aiter(body)
+    size = 0
+    while size <= HIGH_WATER_BYTES:
+        size += len(await anext(chunks))
+    with pytest.raises(UpstreamError, match=Reason.IDLE_TIMEOUT):
+        await anext(chunks)
 
 
 class Endless:

@@ -51,9 +51,10 @@ async def read(body: ResponseBody) -> bytes:
 
 
 async def until(fact: Callable[[], bool]) -> None:
-    """Let the loop turn until ``fact`` holds."""
-    for _ in iter(fact, True):
-        await asyncio.sleep(0)
+    """Let the loop turn until ``fact`` holds; fail where it never does."""
+    async with asyncio.timeout(20):
+        for _ in iter(fact, True):
+            await asyncio.sleep(0)
 
 
 async def settled(number: Callable[[], int]) -> int:
@@ -135,7 +136,7 @@ async def test_an_idle_connection_that_stirs_is_closed(connect: Connect, farewel
             peer.say(farewell)
             await peer.gone()
 
-    origin = await connect(handler)
+    origin = await connect(handler, keepalive_s=60)
     await origin.send(GET)
     idle.set()
     await until(lambda: "<Pool 0 of" in repr(origin))
@@ -217,6 +218,7 @@ async def test_a_request_that_met_a_dying_connection_is_sent_again(
         pytest.param(POST, None, (), id="not-idempotent"),
         pytest.param(PUT, [b"gone"], (), id="its-body-is-spent"),
         pytest.param(GET, None, (b"H",), id="a-byte-came"),
+        pytest.param(GET, None, (b"HTTP/1.1 102 Processing\r\n\r\n",), id="an-interim-response-came"),
     ],
 )
 async def test_a_request_that_may_have_been_acted_on_is_not_sent_again(

@@ -327,6 +327,14 @@ def test_a_lost_cause_is_refused_before_its_end(raw: bytes) -> None:
     assert refused.value.reason == MALFORMED
 
 
+def test_a_lost_cause_behind_an_interim_response_is_refused_before_its_end() -> None:
+    """What was looked through before belongs to the head before, not to this one."""
+    reader = ResponseReader("GET")
+    reader.feed(b"HTTP/1.1 103 Early Hints\r\nlink: </a-long-one>")
+    with pytest.raises(UpstreamError, match=MALFORMED):
+        reader.feed(b"\r\n\r\nHTTP/1.1 200 OK\na: b")
+
+
 def test_as_many_interim_and_fields_as_allowed_pass() -> None:
     """The bounds themselves are within bounds."""
     lines = b"a: b\r\n" * (MAX_FIELDS - 1) + b"content-length: 2\r\n\r\nhi"
