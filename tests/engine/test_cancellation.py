@@ -45,11 +45,13 @@ routes:
   - {name: hot, match: "GET /hot", cache: {ttl: 60s, key: "hot", early_refresh: true}}
   - {name: asked, match: "GET /asked", cache: {ttl: 60s, key: "asked", client_cache_control: honor}}
   - {name: held, match: "GET /held", limits: [alone]}
+  - {name: posted, match: "/posted", cache: {ttl: 60s, key: "posted"}}
   - {name: write, match: ["PUT /thing"], limits: [misses], purge: [thing]}
 """
 SID, ETAG, VARY = ("cookie", "sid=s-ann"), ("etag", '"1"'), ("vary", "accept-language")
 GERMAN, ENGLISH = ("accept-language", "de"), ("accept-language", "en")
 PRIVATE = ("cache-control", "private")
+POSTED = (("cache-control", "max-age=60"), ("content-location", "/posted"))
 KEY = "test:tenant-global:{}:v1:~h=example.com"
 Site = tuple[str, int, int]
 
@@ -166,6 +168,8 @@ SCENARIOS = {
     "forward": Scenario("/plain", [drops(b"o", b"ne")]),
     "one-at-a-time": Scenario("/held", [drops(b"o", b"ne")]),
     "no-store": Scenario("/asked", [drops(b"o", b"ne")], fields=(("cache-control", "no-store"),)),
+    "post": Scenario("/posted", [drops(b"now", fields=POSTED)], fields=(), method="POST"),
+    "post-at-once": Scenario("/posted", [ok(b"now", *POSTED)], fields=(), method="POST"),
     "write": Scenario("/thing", [drops(b"put")], method="PUT"),
 }  # fmt: skip
 
