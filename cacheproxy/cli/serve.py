@@ -1,15 +1,14 @@
 """``cacheproxy serve``: run the sidecar."""
 
-import gc
 import logging
 import os
 import sys
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 
 import structlog
 import uvloop
 
-from cacheproxy.errors import Fault, PolicyError
 from cacheproxy.policy.load import load_policy
 from cacheproxy.policy.route import Policy
 from cacheproxy.policy.router import Router
@@ -17,17 +16,22 @@ from cacheproxy.server.listen import ListenError
 from cacheproxy.settings import Settings
 from cacheproxy.wiring.application import assemble
 from cacheproxy.wiring.policy_file import policy_text
+from cacheproxy.wiring.supervisor import supervise
 
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. 0 once drained, 2 where an address cannot be had. PolicyError for the rest."""
-    if settings.workers > 1:
-        raise PolicyError("settings", [Fault("more than 1 is not supported yet; start replicas instead", "workers")])
-    _log_as_json(settings.log_level)
+    log_as_json(settings.log_level)
     text = policy_text(settings.config)
     policy, router = load_policy(text, str(settings.config), os.environ, upstream_url=settings.upstream)
+    several = settings.workers > 1
+    return run_to_its_end(supervise(settings, text) if several else _serve(settings, policy, router))
+
+
+def run_to_its_end(serving: Coroutine[None, None, None]) -> int:
+    """0 once ``serving`` has drained, 2 where an address cannot be had."""
     try:
-        uvloop.run(_serve(settings, policy, router))
+        uvloop.run(serving)
     except ListenError as error:
         print(error, file=sys.stderr)
         return 2
@@ -37,13 +41,11 @@ def run(settings: Settings) -> int:
 async def _serve(settings: Settings, policy: Policy, router: Router) -> None:
     async with AsyncExitStack() as stack:
         application = await assemble(settings, policy, router, stack)
-        # What is here now is here for good: looking through it over and over would be a tenth of a request's cost.
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
         await application.serve()
 
 
-def _log_as_json(level: str) -> None:
+def log_as_json(level: str) -> None:
+    """Write each line of the log as one JSON object."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

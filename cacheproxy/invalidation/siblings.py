@@ -1,22 +1,42 @@
-"""Purges among workers that share no Redis: each has its own tag clock, so each is told, before the purger goes on."""
+"""Purges among workers that share no Redis: each has a tag clock of its own, so each is told.
+
+A worker opens a door, a unix socket that only this user may use. Through it comes one purge a line, as JSON, and is
+answered with the worker's name once it is in force.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from cacheproxy.invalidation.contract import Purge, Purger, Receipt
+import structlog
+
+from cacheproxy.invalidation.contract import Purge, PurgeMode, Purger, Receipt
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.semantics.tag_clock import Stamp
 
-Tell = Callable[[Purge], Awaitable[str | None]]
-"""Has one sibling purge; its name once it has, None where it did not answer: it is dead, and so is its memory."""
+log = structlog.get_logger()
+
+MAX_LINE_BYTES = 16 << 20
+TELL_S = 2.0
+"""How long a sibling may take. One that hangs answers nobody meanwhile, and purges before it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """A worker's own door, and those of the others."""
+
+    own: Path
+    others: tuple[Path, ...]
 
 
 class SharingPurger:
     """A contract.Purger that has every sibling purge, too, before it returns."""
 
-    def __init__(self, own: Purger, siblings: Sequence[Tell]) -> None:
-        """Purge with ``own`` first."""
+    def __init__(self, own: Purger, siblings: Sequence[Path]) -> None:
+        """Purge with ``own``, and through the doors ``siblings``."""
         self._own = own
         self._siblings = siblings
 
@@ -27,9 +47,38 @@ class SharingPurger:
     async def purge(self, purge: Purge, *, wait_s: float | None = None) -> Receipt:
         """Purge here and there."""
         receipt = await self._own.purge(purge, wait_s=wait_s)
-        told = await asyncio.gather(*(tell(purge) for tell in self._siblings))
-        return replace(receipt, acknowledged=(*receipt.acknowledged, *(name for name in told if name is not None)))
+        told = await asyncio.gather(*(_told(sibling, purge) for sibling in self._siblings))
+        return replace(receipt, acknowledged=(*receipt.acknowledged, *(name for name in told if name)))
 
     async def purge_soon(self, purge: Purge) -> Receipt:
         """Purge here and there."""
         return await self.purge(purge)
+
+
+@asynccontextmanager
+async def door(path: Path, purger: Purger, name: str) -> AsyncIterator[None]:
+    """Let siblings purge through ``path``, until left."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        members = json.loads(await reader.readline())
+        await purger.purge(Purge(tags=tuple(members["tags"]), mode=PurgeMode(members["mode"])))
+        writer.write(name.encode() + b"\n")
+        writer.close()
+
+    # a predecessor's socket, if one is left, makes way: asyncio removes sockets at the path
+    async with await asyncio.start_unix_server(answer, path, limit=MAX_LINE_BYTES):
+        yield
+
+
+async def _told(sibling: Path, purge: Purge) -> str | None:
+    """The name of the worker behind the door; None where there is none, and so nothing that it could keep."""
+    try:
+        async with asyncio.timeout(TELL_S):
+            reader, writer = await asyncio.open_unix_connection(sibling)
+            writer.write(json.dumps({"tags": purge.tags, "mode": purge.mode}).encode() + b"\n")
+            name = await reader.readline()
+            writer.close()
+    except (OSError, TimeoutError) as error:
+        log.warning("purge not acknowledged", worker=sibling.stem, reason=type(error).__name__)
+        return None
+    return name.decode().strip() or None

@@ -1,8 +1,11 @@
 """The whole sidecar: started in order, served until told to stop, stopped in reverse."""
 
+import gc
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 
@@ -32,6 +35,7 @@ from cacheproxy.fills.governor import Governor
 from cacheproxy.fills.hit_for_miss import HitForMiss
 from cacheproxy.invalidation.contract import Purge
 from cacheproxy.invalidation.events import Interpreter
+from cacheproxy.invalidation.siblings import Doors
 from cacheproxy.invalidation.sweep import Sweep
 from cacheproxy.policy.explain import Explanation, shown_rule
 from cacheproxy.policy.route import Policy
@@ -54,6 +58,13 @@ from cacheproxy.wiring.stored_keys import StoredKeys
 log = structlog.get_logger()
 
 
+class Sockets(NamedTuple):
+    """Where a sidecar listens: for clients, and for its operator."""
+
+    edge: socket.socket
+    admin: socket.socket
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Application:
     """A sidecar's parts, running."""
@@ -68,12 +79,15 @@ class Application:
     adapter: Adapter
     reloader: Reloader
 
-    async def serve(self) -> None:
-        """Listen until SIGTERM or SIGINT, then drain. ListenError where an address is taken."""
+    async def serve(self, sockets: Sockets | None = None) -> None:
+        """Serve until SIGTERM or SIGINT, then drain. ListenError where an address is taken.
+
+        ``sockets`` are those to listen on, in place of the settings' own.
+        """
         drain = Drain(delay_s=self.settings.drain_delay, timeout_s=self.settings.drain_timeout)
         upstream = self.engine.active.policy.upstream
         websockets = WebSocketApp(self.engine, self.adapter, _tunnels(self.engine))
-        sockets = [bind(*self.settings.listen), bind(*self.settings.admin)]
+        listening = sockets or Sockets(bind(*self.settings.listen), bind(*self.settings.admin))
         edge = edge_server(self.edge, SystemClock(), websockets, drain)
         self.metrics.watch(Level.CLIENT_CONNECTIONS, lambda: float(len(edge.server_state.connections)))
         servers = [edge, admin_server(admin_app(self._admin()))]
@@ -86,8 +100,11 @@ class Application:
             routes=len(self.engine.active.policy.routes),
             replica=self.settings.instance_id,
         )
+        # What is here now is here for good: looking through it over and over would be a tenth of a request's cost.
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
         async with self.reloader.watching():
-            await serve(self.edge, list(zip(servers, sockets, strict=True)), drain)
+            await serve(self.edge, list(zip(servers, listening, strict=True)), drain)
 
     def _admin(self) -> AdminDeps:
         token = self.settings.admin_token
@@ -155,14 +172,22 @@ def _described(name: str, active: Active) -> Mapping[str, object]:
 
 
 async def assemble(
-    settings: Settings, policy: Policy, router: Router, stack: AsyncExitStack, clock: Clock | None = None
+    settings: Settings,
+    policy: Policy,
+    router: Router,
+    stack: AsyncExitStack,
+    clock: Clock | None = None,
+    doors: Doors | None = None,
 ) -> Application:
-    """The parts of a sidecar, wired and running, to be stopped by ``stack``. PolicyError where settings are wrong."""
+    """The parts of a sidecar, wired and running, to be stopped by ``stack``. PolicyError where settings are wrong.
+
+    ``doors`` are for one of several workers.
+    """
     clock = clock or SystemClock()
     metrics = Metrics(config_hash=policy.digest)
     metrics.event(Event.CONFIG_LOAD, "ok")
     feed = Feed()
-    state = await open_state(settings, policy, metrics, feed, clock, stack)
+    state = await open_state(settings, policy, metrics, feed, clock, stack, doors)
     origin = ReplaceableOrigin(policy.upstream)
     stack.push_async_callback(origin.aclose)
     await origin.start()

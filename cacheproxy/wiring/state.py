@@ -16,6 +16,7 @@ from cacheproxy.invalidation.mirrors import Mirrors
 from cacheproxy.invalidation.purger import RedisPurger
 from cacheproxy.invalidation.receipts import Receipts
 from cacheproxy.invalidation.session import BusParts
+from cacheproxy.invalidation.siblings import Doors, SharingPurger, door
 from cacheproxy.invalidation.tag_clock import TagClock
 from cacheproxy.policy.route import Policy, SessionRules
 from cacheproxy.redis_link.connect import Role, Roles, Tuning, connect
@@ -64,13 +65,22 @@ class State:
 
 
 async def open_state(
-    settings: Settings, policy: Policy, recorder: Recorder, feed: Feed, clock: Clock, stack: AsyncExitStack
+    settings: Settings,
+    policy: Policy,
+    recorder: Recorder,
+    feed: Feed,
+    clock: Clock,
+    stack: AsyncExitStack,
+    doors: Doors | None = None,
 ) -> State:
-    """Shared state as ``settings`` say, closed with ``stack``. PolicyError for a URL that is wrong."""
+    """Shared state as ``settings`` say, closed with ``stack``. PolicyError for a URL that is wrong.
+
+    Without Redis, workers purge through each other's ``doors``.
+    """
     urls = settings.redis_urls()
     l1 = MemoryStore(settings.l1_bytes, clock=clock)
     if urls == "none":
-        return _alone(l1, recorder, feed, clock, settings)
+        return await _alone(l1, recorder, feed, clock, settings, doors, stack)
     if urls == "embedded":
         server = start_embedded()
         stack.callback(server.close)
@@ -82,8 +92,20 @@ async def open_state(
     return _shared(roles, l1, settings, policy, recorder, feed, clock, stack)
 
 
-def _alone(l1: MemoryStore, recorder: Recorder, feed: Feed, clock: Clock, settings: Settings) -> State:
-    purger = LocalPurger(Mirrors([l1, PurgesTold(feed)]), settings.instance_id, MAX_LIFETIME_S, clock)
+async def _alone(
+    l1: MemoryStore,
+    recorder: Recorder,
+    feed: Feed,
+    clock: Clock,
+    settings: Settings,
+    doors: Doors | None,
+    stack: AsyncExitStack,
+) -> State:
+    own = LocalPurger(Mirrors([l1, PurgesTold(feed)]), settings.instance_id, MAX_LIFETIME_S, clock)
+    purger: Purger = own
+    if doors is not None:
+        await stack.enter_async_context(door(doors.own, own, settings.instance_id))
+        purger = SharingPurger(own, doors.others)
     return State(
         store=TimedStore(l1, recorder.operation, clock.monotonic),
         l1=l1,
