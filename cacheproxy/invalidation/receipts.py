@@ -70,9 +70,16 @@ class Receipts:
 
     def live(self) -> set[str]:
         """Replicas heard of lately enough that they may answer from memory; those gone for long are forgotten."""
-        now = self._clock.monotonic()
-        self._heard_at = {name: at for name, at in self._heard_at.items() if now - at < 30 * self.lease_s}
-        return {name for name, at in self._heard_at.items() if now - at < self.lease_s + MARGIN_S}
+        return self._heard_before(self._clock.monotonic())
+
+    def last_known(self) -> set[str]:
+        """The replicas that were live when any was heard of last: while the bus is lost, those before it was."""
+        return self._heard_before(max(self._heard_at.values(), default=0.0))
+
+    def _heard_before(self, moment: float) -> set[str]:
+        newest = max(self._heard_at.values(), default=0.0)
+        self._heard_at = {name: at for name, at in self._heard_at.items() if newest - at < 30 * self.lease_s}
+        return {name for name, at in self._heard_at.items() if moment - at < self.lease_s + MARGIN_S}
 
     @contextmanager
     def waiter(self) -> Iterator[Waiter]:

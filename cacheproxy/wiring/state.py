@@ -18,6 +18,7 @@ from cacheproxy.invalidation.receipts import Receipts
 from cacheproxy.invalidation.session import BusParts
 from cacheproxy.invalidation.siblings import Doors, SharingPurger, door
 from cacheproxy.invalidation.tag_clock import TagClock
+from cacheproxy.limits.replicas import Replicas
 from cacheproxy.policy.route import Policy, SessionRules
 from cacheproxy.redis_link.connect import Role, Roles, Tuning, connect
 from cacheproxy.redis_link.embedded import start_embedded
@@ -153,7 +154,9 @@ def _shared(
         l1=l1,
         leases=leases,
         purger=purger,
-        limits=limiting_shared(roles.limits, settings.prefix, clock, lambda: len(receipts.live())),
+        limits=limiting_shared(
+            roles.limits, settings.prefix, clock, Replicas(lambda: len(receipts.last_known()), clock)
+        ),
         sessions=sessions,
         bus=bus,
         roles=roles,

@@ -91,4 +91,18 @@ def test_live_is_who_was_heard_within_a_lease(receipts, time):
     assert receipts.live() == {"three"}
     time.at += 1000
     assert receipts.live() == set()
-    assert receipts._heard_at == {}
+    receipts.hear_from("four")
+    assert receipts.live() == {"four"}
+    assert set(receipts._heard_at) == {"four"}
+
+
+def test_who_was_live_before_a_silence_stays_known(receipts, time):
+    """While nobody is heard of, the last known replicas are those that were live then, however long it lasts."""
+    receipts.hear_from("gone")
+    time.at += 31.0
+    receipts.hear_from("two")
+    receipts.hear_from("three")
+    for _ in range(3):
+        assert receipts.last_known() == {"two", "three"}
+        assert len(receipts.live()) <= 2
+        time.at += 10_000
