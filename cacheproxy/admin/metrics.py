@@ -128,8 +128,10 @@ class Metrics:
         label = ("resource_type",)
         hits = Family("cache_hits", "Requests answered from the cache.", label)
         misses = Family("cache_misses", "Requests of cached routes that went to the origin.", label)
-        yield _counter(hits, self.hits)
-        yield _counter(misses, self.misses)
+        # Both for every type: a ratio over a series that is not there is nothing, rather than nought.
+        none = dict.fromkeys(self.hits | self.misses, 0)
+        yield _counter(hits, none | self.hits)
+        yield _counter(misses, none | self.misses)
 
     def _duration_families(self) -> Iterator[Metric]:
         operation = Family("cache_operation_duration_seconds", "Time spent in the cache store.", ("operation",))
