@@ -1,6 +1,5 @@
 """One request and its response on a connection."""
 
-import asyncio
 from contextlib import aclosing
 
 import structlog
@@ -81,25 +80,31 @@ class Cycle:
 
     async def _stream(self, head: bytes, body: ReplyStream, *, chunked: bool) -> bool:
         """Send ``body`` as it comes; a body that breaks off breaks the connection off, so that nobody keeps half."""
-        left = body.length
         self._outlet.write(head)
         try:
             async with aclosing(body):
-                async for chunk in body:
-                    if left is not None:
-                        left -= len(chunk)
-                    self._outlet.write(b"%x\r\n%s\r\n" % (len(chunk), chunk) if chunked else chunk)
-                    await self._outlet.drained()
+                whole = await self._pass_on(body, chunked=chunked)
         except CacheproxyError as error:
             log.warning("response cut off", path=self._request.path.decode("latin-1"), reason=str(error))
-            self._outlet.abort()
-            return False
-        except asyncio.CancelledError:
+            whole = False
+        except BaseException:
             self._outlet.abort()
             raise
-        if left:
+        if not whole:
             self._outlet.abort()
-            return False
-        if chunked:
+        elif chunked:
             self._outlet.write(b"0\r\n\r\n")
-        return True
+        return whole
+
+    async def _pass_on(self, body: ReplyStream, *, chunked: bool) -> bool:
+        """Whether all came that was announced. No byte goes out beyond that, and no empty chunk: that is the last."""
+        left = body.length
+        async for chunk in body:
+            if left is not None:
+                left -= len(chunk)
+                if left < 0:
+                    return False
+            if chunk:
+                self._outlet.write(b"%x\r\n%s\r\n" % (len(chunk), chunk) if chunked else chunk)
+                await self._outlet.drained()
+        return not left

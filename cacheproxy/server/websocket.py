@@ -80,8 +80,11 @@ class WebSocketApp:
             if isinstance(opened, Reply):
                 await _refuse(send, opened)
                 return
-            await send({"type": "websocket.accept", "subprotocol": opened.subprotocol, "headers": _outward(opened)})
-            await _bridge(opened, receive, send)
+            try:
+                await send({"type": "websocket.accept", "subprotocol": opened.subprotocol, "headers": _outward(opened)})
+                await _bridge(opened, receive, send)
+            finally:
+                await opened.close()
 
     async def _open(self, request: RequestHead) -> Tunnel | Reply:
         try:
@@ -100,7 +103,6 @@ async def _bridge(tunnel: Tunnel, receive: Receive, send: Send) -> None:
         for task in (inward, outward):
             task.cancel()
         await asyncio.gather(inward, outward, return_exceptions=True)
-        await tunnel.close()
 
 
 async def _from_client(tunnel: Tunnel, receive: Receive) -> None:

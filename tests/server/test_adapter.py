@@ -1,0 +1,131 @@
+"""From bytes to what the engine understands."""
+
+from ipaddress import ip_network
+from typing import Any, cast
+
+import pytest
+
+from cacheproxy.errors import ClientError
+from cacheproxy.policy.route import Policy, Route, TenantRules, TenantSource, UpstreamRules
+from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.head import RequestHead
+from cacheproxy.server.adapter import MEMO_HEAD_BYTES, Adapter
+
+PROXY, CLIENT = "10.0.0.1", "192.0.2.1"
+BEHIND_PROXIES = Policy(
+    upstream=UpstreamRules(), trusted_proxies=(ip_network("10.0.0.0/8"),), fallback=Route(name="fallback")
+)
+BY_HEADER = Policy(
+    upstream=UpstreamRules(),
+    trusted_proxies=(ip_network("10.0.0.0/8"),),
+    tenant=TenantRules(source=TenantSource.HEADER, name="x-org-id"),
+    fallback=Route(name="fallback"),
+)
+
+
+class Engine:
+    """As much of an engine as an adapter asks."""
+
+    def __init__(self, policy: Policy) -> None:
+        """With ``policy`` in force."""
+        self.policy = policy
+
+    @property
+    def active(self) -> "Engine":
+        """What is in force."""
+        return self
+
+
+def adapter(policy: Policy = BEHIND_PROXIES, port: int = 8080) -> Adapter:
+    """An adapter for ``policy``."""
+    return Adapter(cast("Any", Engine(policy)), port)
+
+
+def asked(*fields: tuple[str, str], authority: bytes = b"example.com") -> RequestHead:
+    """A GET."""
+    all_fields = Fields.of(("host", authority.decode()), *fields)
+    return RequestHead(method="GET", target=b"/", fields=all_fields, authority=authority)
+
+
+def test_a_head_is_read_and_understood() -> None:
+    """The request, its framing, and who its client is."""
+    raw = b"POST /x HTTP/1.1\r\nHost: example.com\r\nX-Forwarded-For: 203.0.113.9\r\nContent-Length: 3\r\n\r\n"
+    arrived = adapter().read(raw, "http", PROXY)
+    assert ("POST", 3) == (arrived.request.method, arrived.framing.length)
+    assert ("203.0.113.9", True) == (arrived.client.address, arrived.client.trusted)
+
+
+def test_what_is_malformed_is_refused_each_time() -> None:
+    """The memo keeps no errors."""
+    reader = adapter()
+    for _ in range(2):
+        with pytest.raises(ClientError):
+            reader.read(b"GET / HTTP/1.1\r\n\r\n", "http", CLIENT)
+
+
+def test_a_head_is_read_once_for_each_peer_and_scheme() -> None:
+    """The same bytes mean something else from somebody else."""
+    reader, raw = adapter(), b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n"
+    first = reader.read(raw, "http", PROXY)
+    assert first is reader.read(raw, "http", PROXY)
+    assert "203.0.113.9" == first.client.address
+    assert CLIENT == reader.read(raw, "http", CLIENT).client.address
+    assert "https" == reader.read(raw, "https", CLIENT).request.scheme
+
+
+def test_a_new_policy_reads_anew() -> None:
+    """Who was believed may be believed no longer."""
+    engine = Engine(BEHIND_PROXIES)
+    reader = Adapter(cast("Any", engine), 8080)
+    raw = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n"
+    reader.read(raw, "http", PROXY)
+    engine.policy = Policy(upstream=UpstreamRules(), trusted_proxies=(), fallback=Route(name="fallback"))
+    reader.forget()
+    assert PROXY == reader.read(raw, "http", PROXY).client.address
+
+
+def test_long_heads_are_not_remembered() -> None:
+    """The memo is bounded in bytes."""
+    reader = adapter()
+    raw = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * MEMO_HEAD_BYTES + b"\r\n\r\n"
+    assert reader.read(raw, "http", CLIENT) is not reader.read(raw, "http", CLIENT)
+
+
+@pytest.mark.parametrize(("peer", "trusted"), [(PROXY, True), (CLIENT, False), ("", True)])
+def test_who_is_trusted(peer: str, trusted: bool) -> None:
+    """Proxies that the policy names, and whoever may open our unix socket."""
+    assert trusted == adapter().trusts(peer)
+
+
+@pytest.mark.parametrize(("peer", "believed"), [(PROXY, True), (CLIENT, False)], ids=["proxy", "client"])
+def test_only_proxies_say_for_which_host_and_scheme(peer: str, believed: bool) -> None:
+    """What is in the key is what the origin is told, in Host and in X-Forwarded-Host."""
+    claims = (("x-forwarded-host", "real.example"), ("x-forwarded-proto", "https"))
+    request, _ = adapter().understand(asked(*claims), peer)
+    host = b"real.example" if believed else b"example.com"
+    assert (host, "https" if believed else "http") == (request.authority, request.scheme)
+    assert [host] == request.fields.all(b"host")
+    assert [host] == request.fields.all(b"x-forwarded-host")
+
+
+@pytest.mark.parametrize(
+    ("authority", "port", "known_as"),
+    [
+        (b"127.0.0.1:8080", 8080, b"127.0.0.1"),
+        (b"localhost:8080", 8080, b"localhost"),
+        (b"[::1]:8080", 8080, b"[::1]"),
+        (b"localhost:9090", 8080, b"localhost:9090"),
+        (b"example.com:8080", 8080, b"example.com:8080"),
+    ],
+)
+def test_replicas_on_loopback_share_their_keys(authority: bytes, port: int, known_as: bytes) -> None:
+    """Their own ports are left out; any other host's port is the client's word, and tells responses apart."""
+    assert known_as == adapter(port=port).understand(asked(authority=authority), CLIENT)[0].authority
+
+
+@pytest.mark.parametrize(("peer", "kept"), [(PROXY, True), (CLIENT, False)], ids=["proxy", "client"])
+def test_a_tenants_field_is_taken_from_proxies_alone(peer: str, kept: bool) -> None:
+    """However a client spells it, the origin does not hear it."""
+    request, _ = adapter(BY_HEADER).understand(asked(("x-org-id", "red"), ("x_org_id", "blue")), peer)
+    assert ([b"red"] if kept else []) == request.fields.all(b"x-org-id")
+    assert [] == request.fields.all(b"x_org_id")
