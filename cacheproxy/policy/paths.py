@@ -107,8 +107,8 @@ def text_of(raw: bytes) -> str:
 def loose_segments(path: bytes) -> list[bytes]:
     r"""``path`` as the most lenient of upstreams might read it: decoded whole, then split.
 
-    Backslashes are slashes, ``;parameters`` are dropped, empty segments merged, and it ends at a NUL. ClientError 400
-    where it then holds a dot segment, or overlong UTF-8: no honest client sends those.
+    Backslashes are slashes, ``;parameters`` are dropped, and empty segments merged. ClientError 400 where it then holds
+    a dot segment, overlong UTF-8 or a NUL, at which some end the path: no honest client sends those.
     """
     whole = decoded(path).replace(b"\\", b"/")
     if any(_DOT_SEGMENT.match(piece) for piece in segments_of(_decoded_on(whole))):
@@ -117,7 +117,9 @@ def loose_segments(path: bytes) -> list[bytes]:
         raise ClientError(400, "ambiguous-path", "the path holds overlong UTF-8")
     if any(_DOT_SEGMENT.match(piece) for piece in segments_of(whole)):
         raise ClientError(400, "ambiguous-path", "the path holds a dot segment")
-    *directories, last = (piece.partition(b";")[0] for piece in segments_of(whole.partition(b"\0")[0]))
+    if b"\0" in whole:
+        raise ClientError(400, "ambiguous-path", "the path holds a NUL")
+    *directories, last = (piece.partition(b";")[0] for piece in segments_of(whole))
     return [piece for piece in directories if piece] + [last]
 
 

@@ -151,6 +151,11 @@ class BodyStream:
         """Whether all of it was received."""
         return self._ended
 
+    @property
+    def complete(self) -> bytes | None:
+        """The whole body if it is here and nobody has begun to read it, so that it can go on with its head; else None."""
+        return b"".join(self._chunks) if self._ended and not self._asked else None
+
     def feed(self, chunks: list[bytes]) -> None:
         """Take what arrived; past the high-water mark the client is made to wait."""
         self._chunks += chunks

@@ -84,12 +84,11 @@ def test_odd_paths(path: bytes) -> None:
         (b"//a/", [b"a", b""]),
         (b"/a;v=1/b;c", [b"a", b"b"]),
         (b"/a%3Bv/b", [b"a", b"b"]),
-        (b"/a%00.html/b", [b"a"]),
         (b"/100%/%zz", [b"100%", b"%zz"]),
     ],
 )
 def test_the_loose_reading_is_what_some_upstream_reads(path: bytes, segments: list[bytes]) -> None:
-    """Decoded whole, backslashes as slashes, parameters dropped, slashes merged, ended by a NUL."""
+    """Decoded whole, backslashes as slashes, parameters dropped, slashes merged."""
     assert loose_segments(path) == segments
 
 
@@ -97,12 +96,12 @@ def test_the_loose_reading_is_what_some_upstream_reads(path: bytes, segments: li
     "path",
     [
         b"/a/../b", b"/a/./b", b"/..", b"/a/%2e%2e/b", b"/a/%2E./b", b"/a/.%2e", b"/a%2F..%2Fb", b"/a/..;/b",
-        b"/a/..;x=1/b", b"/a\\..\\b", b"/a/..%5Cb", b"/a/..%00/b", b"/a/%2e", b"/%c0%ae%c0%ae/b",
+        b"/a/..;x=1/b", b"/a\\..\\b", b"/a/..%5Cb", b"/a/..%00/b", b"/a%00.html/b", b"/%00%2Fa", b"/a/%252e%252e/b", b"/a/%2e", b"/%c0%ae%c0%ae/b",
         b"/a%c0%afb", b"/a%e0%80%afb", b"/a%f0%80%80%afb",
     ],
 )  # fmt: skip
 def test_no_honest_client_sends_these(path: bytes) -> None:
-    """Dot segments, plain or disguised, and overlong UTF-8 are refused outright."""
+    """Dot segments, plain or disguised, overlong UTF-8 and NULs are refused outright."""
     with pytest.raises(ClientError) as caught:
         loose_segments(path)
     assert (caught.value.status, caught.value.reason) == (400, "ambiguous-path")
