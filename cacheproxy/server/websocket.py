@@ -10,6 +10,7 @@ from cacheproxy.engine.problems import unavailable
 from cacheproxy.engine.reply import Reply
 from cacheproxy.errors import UpstreamError
 from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.forwarding import response_fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
 from cacheproxy.server.adapter import Adapter
 
@@ -136,7 +137,7 @@ async def _refuse(send: Send, reply: Reply) -> None:
 
 
 def _outward(tunnel: Tunnel) -> list[tuple[bytes, bytes]]:
-    return [pair for pair in tunnel.head.fields if pair[0] != b"sec-websocket-protocol"]
+    return [pair for pair in response_fields(tunnel.head.fields) if pair[0] != b"sec-websocket-protocol"]
 
 
 def _request_of(scope: Scope) -> RequestHead:
