@@ -17,7 +17,7 @@ from cacheproxy.errors import CacheproxyError
 from cacheproxy.redis_link.embedded import start_embedded
 
 HOST = "127.0.0.1"
-CONFIG = Path(__file__).parents[2] / "config" / "cacheproxy.yaml"
+CONFIG = Path(__file__).with_name("cacheproxy.yaml")
 PORTS = {"proxy": 8080, "admin": 9090, "origin": 8000}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
