@@ -114,6 +114,7 @@ def test_a_fill_that_a_purge_overtook_is_never_served_again(replicas, things, va
     things.bump("/v/1")
     assert two.purge(tags=["v:1"], mode=mode, wait="5s")["silent"] == []
     late = [meanwhile(sidecar.url + "/v/1") for sidecar in (one, two) for _ in range(5)]
+    until(lambda: collapsed(one) == 5 and waits_for_lease(two))
     things.gate.set()
     assert early.result().json()["version"] == 1
     answers = [answer.result() for answer in late]
