@@ -385,3 +385,16 @@ async def test_a_cookie_set_by_a_304_is_not_kept(house) -> None:
     house.clock.pass_s(61)
     await house.ask("/items/1")
     assert (await house.ask("/items/1"))["set-cookie"] is None
+
+
+@pytest.mark.parametrize("parts", [None, (b"hello s-someone", b" there")], ids=["at-once", "in-parts"])
+async def test_a_response_that_names_its_caller_is_not_shared(house, parts) -> None:
+    """Wherever an origin has it from: what names whoever asked goes to nobody else, and the key is remembered."""
+    house.sessions.inner.known["s-someone"] = {}
+    house.origin.script("/items/1", Answer(body=b"hello s-someone there", parts=parts), ok(b"hello"))
+    answer = await house.ask("/items/1", ("cookie", "sid=s-someone"))
+    assert b"hello s-someone there" == answer.body
+    await house.quiet()
+    assert 1 == house.notes.events["not-stored", "personalised"]
+    assert house.hit_for_miss.remembers(KEY.format("items:1"))
+    assert b"hello" == (await house.ask("/items/1")).body

@@ -2,6 +2,7 @@
 
 import pytest
 
+from cacheproxy.client.seal import SEAL_FIELD, seal
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.upstream.fake import Answer, Received
 
@@ -94,3 +95,45 @@ async def test_a_tenants_header_is_believed_from_proxies_alone(build) -> None:
     house.origin.script("/ours/1", Answer(fields=Fields(), body=b"ours"))
     assert 200 == (await house.ask("/ours/1", ("x-org-id", "red"), trusted=True)).status
     assert 400 == (await house.ask("/ours/1", ("x-org-id", "red"))).status
+
+
+async def test_a_seal_covers_what_the_origin_is_told(build) -> None:
+    """The service behind can tell that the identity is ours, for this request, and that nobody is nobody."""
+    house = build("""
+version: 1
+session: {cookie: sid, identity: {X-User-Id: user_id}, seal_secret: "0123456789abcdef0123456789abcdef"}
+""")
+    for cookie in (ANN, STRANGER):
+        await house.ask("/who", cookie, (SEAL_FIELD.decode(), "forged"))
+    for received, user in zip(house.origin.received, ("ann", None), strict=True):
+        told = () if user is None else ((b"x-user-id", user.encode()),)
+        [value] = received.head.fields.all(SEAL_FIELD)
+        expected = seal(
+            "0123456789abcdef0123456789abcdef", method="GET", target=b"/who", identity=told, now=house.clock.now()
+        )
+        assert expected == value
+
+
+LOGIN = "/login?next=%2Fpages%2F1%3Fa%3Db"
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "location"), [("GET", 303, LOGIN), ("HEAD", 303, LOGIN), ("POST", 401, None)]
+)
+async def test_readers_are_shown_where_to_log_in(build, method: str, status: int, location: str | None) -> None:
+    """With the way back; what is no page to read is refused."""
+    house = build("""
+version: 1
+session: {cookie: sid}
+routes:
+  - {name: pages, match: "/pages/{id}", session: required, session_redirect: "/login?next={target}"}
+""")
+    answer = await house.ask("/pages/1?a=b", method=method)
+    assert (status, location) == (answer.status, answer["location"])
+
+
+async def test_a_tenant_that_only_the_session_tells_cannot_be_guessed(build) -> None:
+    """Without the session's word the request would be nobody's, or everybody's."""
+    house = build(TENANTS % "session.org_id")
+    house.sessions.fails.add("load")
+    assert 503 == (await house.ask("/ours/1", ANN)).status
