@@ -16,7 +16,6 @@ from cacheproxy.server.listen import ListenError
 from cacheproxy.settings import Settings
 from cacheproxy.wiring.application import assemble
 from cacheproxy.wiring.policy_file import policy_text
-from cacheproxy.wiring.supervisor import supervise
 
 
 def run(settings: Settings) -> int:
@@ -24,8 +23,11 @@ def run(settings: Settings) -> int:
     log_as_json(settings.log_level)
     text = policy_text(settings.config)
     policy, router = load_policy(text, str(settings.config), os.environ, upstream_url=settings.upstream)
-    several = settings.workers > 1
-    return run_to_its_end(supervise(settings, text) if several else _serve(settings, policy, router))
+    if settings.workers > 1:
+        from cacheproxy.wiring.supervisor import supervise  # noqa: PLC0415 - one worker alone need not load it
+
+        return run_to_its_end(supervise(settings, text))
+    return run_to_its_end(_serve(settings, policy, router))
 
 
 def run_to_its_end(serving: Coroutine[None, None, None]) -> int:
