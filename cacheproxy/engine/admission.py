@@ -20,7 +20,7 @@ class Admission:
     ) -> None:
         """Ask ``limiter`` for rates and ``in_flight`` for the rest; without it this process counts for all."""
         self._limiter = limiter
-        self._in_flight = in_flight or InFlight(lambda: 1)
+        self._in_flight = InFlight(lambda: 1) if in_flight is None else in_flight
         self._degrade = degrade
         self._recorder = recorder
 

@@ -42,14 +42,16 @@ class DelayingLimiter:
         """Count one request against all of ``checks``, or none, if need be after a while. StateError as ``inner``."""
         arrived = self._clock.monotonic()
         outcome = self._behind_others(checks, arrived) or await self._inner.admit(checks, budget)
-        while isinstance(outcome, Limited):
-            place = self._place(checks, outcome, arrived)
-            if place is None:
-                return outcome
-            await self._wait(*place)
+        if isinstance(outcome, Admitted):
+            return outcome
+        free_at = self._take_place(checks, outcome, arrived)
+        while free_at is not None and isinstance(outcome, Limited):
+            await self._wait(_subject(checks, outcome), free_at)
             outcome = await self._inner.admit(checks)
-            if isinstance(outcome, Admitted):
-                return replace(outcome, delayed_s=self._clock.monotonic() - arrived)
+            if isinstance(outcome, Limited):  # another replica was first
+                free_at = _patient(outcome, self._clock.monotonic() + outcome.retry_after_s, arrived)
+        if isinstance(outcome, Admitted):
+            return replace(outcome, delayed_s=self._clock.monotonic() - arrived)
         return outcome
 
     def admit_now(self, checks: Sequence[Check]) -> Admitted | Limited | None:
@@ -71,19 +73,17 @@ class DelayingLimiter:
                 return Limited(rule=check.rule, retry_after_s=wait_s, states=(state,), violated=(check.rule,))
         return None
 
-    def _place(self, checks: Sequence[Check], limited: Limited, arrived: float) -> tuple[Key, float] | None:
-        """The moment that is this request's, now taken; None where it may not wait so long, or too many do."""
-        if any(rule.on_limit is not OnLimit.DELAY for rule in limited.violated) or self._waiting >= self._max_waiting:
-            return None
-        rule = limited.rule
-        check = next(check for check in checks if check.rule is rule)
+    def _take_place(self, checks: Sequence[Check], limited: Limited, arrived: float) -> float | None:
+        """The moment that is this request's from now on; None where it may not wait so long, or too many do."""
+        check, rule = _subject(checks, limited), limited.rule
         free_at = max(self._clock.monotonic() + limited.retry_after_s, self._taken_until.get(_key(check), 0.0))
-        if free_at - arrived > rule.max_delay_s:
+        if self._waiting >= self._max_waiting or _patient(limited, free_at, arrived) is None:
             return None
         self._taken_until[_key(check)] = free_at + check.cost * rule.period_s / rule.limit
-        return _key(check), free_at
+        return free_at
 
-    async def _wait(self, key: Key, until: float) -> None:
+    async def _wait(self, check: Check, until: float) -> None:
+        key = _key(check)
         self._waiting += 1
         try:
             await self._sleep(max(0.0, until - self._clock.monotonic()))
@@ -91,6 +91,17 @@ class DelayingLimiter:
             self._waiting -= 1
             if self._taken_until.get(key, 0.0) <= self._clock.monotonic() or not self._waiting:
                 self._taken_until.pop(key, None)
+
+
+def _patient(limited: Limited, free_at: float, arrived: float) -> float | None:
+    """``free_at``, where each rule that the request is over lets it wait so long."""
+    waits = all(rule.on_limit is OnLimit.DELAY for rule in limited.violated)
+    return free_at if waits and free_at - arrived <= limited.rule.max_delay_s else None
+
+
+def _subject(checks: Sequence[Check], limited: Limited) -> Check:
+    """The check that is waited for."""
+    return next(check for check in checks if check.rule is limited.rule)
 
 
 def _key(check: Check) -> Key:
