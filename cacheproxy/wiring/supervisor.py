@@ -35,9 +35,10 @@ async def supervise(settings: Settings, policy: str, command: Sequence[str] = CO
     """
     stop = _on_signals()
     async with AsyncExitStack() as stack:
+        sock = bind(*settings.admin)
+        stack.callback(sock.close)
         host, port = vacant(*settings.listen)
         settings = settings.model_copy(update={"listen": (host, port)})
-        sock = bind(*settings.admin)
         url = _embedded(settings, stack)
         directory = Path(
             stack.enter_context(TemporaryDirectory(prefix="cacheproxy-workers-", ignore_cleanup_errors=True))
