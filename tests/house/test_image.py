@@ -11,7 +11,8 @@ import yaml
 from cacheproxy.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-SERVICES = ("redis", "articles", "cacheproxy")
+CORE = ("redis", "articles", "cacheproxy")
+OBSERVABILITY = ("prometheus", "grafana")
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -94,17 +95,61 @@ def test_what_is_copied_is_there_and_not_ignored():
     assert all((ROOT / source).exists() for source in copied)
 
 
-def test_compose_has_the_three_parts_and_watches_each(compose):
+def test_compose_watches_each_part(compose):
     """Every service has a health check; each waits until those that it needs are healthy."""
     services = compose["services"]
-    assert tuple(services) == SERVICES
+    assert tuple(services) == CORE + OBSERVABILITY
     assert all(service["healthcheck"]["test"][0] == "CMD" for service in services.values())
-    waits = {name: service.get("depends_on", {}) for name, service in services.items()}
+    waits = {name: set(service.get("depends_on", {})) for name, service in services.items()}
     assert waits == {
-        "redis": {},
-        "articles": {"redis": {"condition": "service_healthy"}},
-        "cacheproxy": {"redis": {"condition": "service_healthy"}, "articles": {"condition": "service_healthy"}},
+        "redis": set(),
+        "articles": {"redis"},
+        "cacheproxy": {"redis", "articles"},
+        "prometheus": {"cacheproxy"},
+        "grafana": {"prometheus"},
     }
+    conditions = [each for service in services.values() for each in service.get("depends_on", {}).values()]
+    assert all(condition == {"condition": "service_healthy"} for condition in conditions)
+
+
+def test_compose_starts_the_core_unless_told_otherwise(compose):
+    """Both profiles are whole: the second is the first and what looks at it."""
+    started = {
+        profile: tuple(name for name, service in compose["services"].items() if profile in service["profiles"])
+        for profile in ("core", "observability")
+    }
+    assert started == {"core": CORE, "observability": CORE + OBSERVABILITY}
+    assert "COMPOSE_PROFILES=core" in (ROOT / ".env").read_text().splitlines()
+
+
+def test_compose_gives_its_parts_files_that_exist(compose):
+    """A volume whose source is missing would become an empty directory."""
+    volumes = [each for service in compose["services"].values() for each in service.get("volumes", ())]
+    sources = {volume.split(":")[0] for volume in volumes}
+    assert len(sources) == 4
+    assert all((ROOT / source).exists() for source in sources)
+    assert all(volume.endswith(":ro") for volume in volumes)
+
+
+def test_prometheus_reaches_the_admin_port_where_it_is(compose):
+    """On loopback, in the sidecar's own network, and Grafana reaches Prometheus there."""
+    prometheus = compose["services"]["prometheus"]
+    assert prometheus["network_mode"] == "service:cacheproxy"
+    scrape = yaml.safe_load((ROOT / "config/prometheus/prometheus.yml").read_text())["scrape_configs"][0]
+    host, port = Settings.model_fields["admin"].default
+    assert scrape["static_configs"] == [{"targets": [f"{host}:{port}"]}]
+    (listens,) = [each for each in prometheus["command"] if each.startswith("--web.listen-address=:")]
+    source = yaml.safe_load((ROOT / "config/grafana/provisioning/datasources/prometheus.yml").read_text())
+    assert source["datasources"][0]["url"] == f"http://cacheproxy:{listens.rpartition(':')[2]}"
+
+
+def test_grafana_finds_the_dashboard_where_it_is_put(compose):
+    """In the directory that its provider reads, and on the page it opens with."""
+    grafana = compose["services"]["grafana"]
+    (target,) = [volume.split(":")[1] for volume in grafana["volumes"] if ".json" in volume]
+    provider = yaml.safe_load((ROOT / "config/grafana/provisioning/dashboards/cacheproxy.yml").read_text())
+    assert target.startswith(provider["providers"][0]["options"]["path"] + "/")
+    assert grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == target
 
 
 def test_compose_runs_redis_as_a_cache(compose):
