@@ -61,6 +61,10 @@ async def supervise(settings: Settings, policy: str, command: Sequence[str] = CO
             admin="{}:{}".format(*settings.admin),
             workers=settings.workers,
         )
+        if settings.redis_urls() == "none":
+            log.warning(
+                "workers share nothing but purges", limits="counted by each worker", fills="made by each worker"
+            )
         await _until_stopped(crew, admin_server(fleet_app(fleet)), sock, stop, settings)
 
 
