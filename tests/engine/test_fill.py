@@ -111,7 +111,7 @@ async def test_a_key_is_shared_again_once_it_gives_something_to_share(house) -> 
     house.origin.script("/items/1", ok(b"", PRIVATE), ok(b"all"))
     await house.ask("/items/1")
     await house.ask("/items/1")
-    house.clock.pass_s(61)
+    await house.purge("items")
     asking = await together(house, "/items/1", 3)
     assert 3 == house.origin.count()
     house.origin.release()
@@ -148,6 +148,16 @@ async def test_who_asks_for_something_else_is_not_answered_by_anothers_fill(hous
     await other
     assert 2 == house.origin.count()
     await house.asked[0]
+
+
+async def test_a_fetch_of_a_part_is_found_by_nobody(house) -> None:
+    """Those who want the whole have a fill of their own, and it is one."""
+    house.origin.script("/items/1", ok(b"all"))
+    [part] = await together(house, "/items/1", 1, ("range", "bytes=0-1"))
+    asking = await together(house, "/items/1", 3)
+    house.origin.release()
+    await asyncio.gather(part, *asking)
+    assert 2 == house.origin.count()
 
 
 async def test_a_response_without_a_lifetime_serves_only_its_leader(house) -> None:
@@ -588,6 +598,19 @@ async def test_the_other_replicas_private_answer_is_not_waited_for_twice(pair) -
     one.origin.release()
     await asyncio.gather(*first, *second)
     assert (2, True) == (one.origin.count(), two.hit_for_miss.remembers(KEY.format("items:1")))
+
+
+async def test_who_must_ask_for_itself_takes_no_lease(pair) -> None:
+    """Followers of a private answer are at the origin all at once, not one after the other."""
+    one, _ = pair
+    one.origin.script("/items/1", ok(b"", PRIVATE))
+    asking = await together(one, "/items/1", 5)
+    one.origin.release()
+    one.origin.hold()
+    await one.quiet()
+    assert 5 == one.origin.count()
+    one.origin.release()
+    await asyncio.gather(*asking)
 
 
 async def test_a_replica_whose_fill_failed_makes_way(pair) -> None:
