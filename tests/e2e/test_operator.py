@@ -9,8 +9,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import quote
-from zlib import crc32
 
 import httpx
 import pytest
@@ -18,6 +18,7 @@ import redis
 
 pytestmark = pytest.mark.e2e
 
+FORMAT = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
 KEY = "cacheproxy:tenant-global:items:{}:v1:~h=127.0.0.1"
 
 
@@ -39,43 +40,21 @@ def get(sidecar, path: str) -> "httpx.Response":
 
 
 class AnotherProgram:
-    """Reads and writes entries with nothing but redis-py and docs/format.md."""
+    """Reads and writes entries with nothing but redis-py and the program in docs/format.md."""
 
     def __init__(self, url: str) -> None:
         """Connect."""
         self.redis = redis.Redis.from_url(url)
+        self._program: dict[str, Callable[..., object]] = {}
+        exec(re.search(r"```python\n(.*?)```", FORMAT, re.DOTALL)[1], self._program)
 
     def read(self, key: str) -> tuple[dict[str, object], bytes] | None:
         """What is known of a response, and its body."""
-        value = self.redis.get(key)
-        if value is None:
-            return None
-        head, meta, body = value.split(b"\n", 2)
-        assert head == b"cacheproxy 1 %08x" % crc32(meta + b"\n" + body)
-        known = json.loads(meta)
-        assert known["key"] == key
-        assert known["body_bytes"] == len(body)
-        return known, body
+        return self._program["read_entry"](self.redis, key)
 
     def write(self, key: str, body: bytes, ttl_s: int = 60) -> None:
         """Store a response that any sidecar will serve."""
-        epoch, now_us = (part.decode() for part in self.redis.hmget("{cacheproxy}:clock", "epoch", "now"))
-        now = time.time()
-        known = {
-            "key": key,
-            "status": 200,
-            "fields": [["content-type", "application/json"]],
-            "body_bytes": len(body),
-            "requested_at": now,
-            "received_at": now,
-            "lifetime_s": ttl_s,
-            "keep_until": now + ttl_s,
-            "epoch": epoch,
-            "began_at_us": int(now_us),
-            "tags": ["*"],
-        }
-        rest = json.dumps(known).encode() + b"\n" + body
-        self.redis.set(key, b"cacheproxy 1 %08x\n%b" % (crc32(rest), rest), px=ttl_s * 1000)
+        self._program["write_entry"](self.redis, key, lambda: body, ttl_s)
 
 
 @pytest.fixture
