@@ -48,16 +48,14 @@ def _policy(place: Place, routes: int) -> Path:
 
 def by_keys(place: Place, generator: Generator, sizes: Sequence[int], rounds: int, seconds: int) -> list[Cost]:
     """Hits on the same 1,000 keys, while so many are stored."""
-    costs = []
+    hits = Load(target="/items/", kind="zipf", count=ASKED_KEYS)
     with ExitStack() as stack:
-        server = stack.enter_context(sidecar(place, "cacheproxy, many keys", l1_bytes=4 << 30))
-        hits = Load(target="/items/", kind="zipf", count=ASKED_KEYS)
-        stored = 1
-        for size in sizes:
-            stored = _store(server, generator, stored, size)
-            runs = [generator.run(server, hits, seconds) for _ in range(rounds)]
-            costs.append(_cost(stored, runs))
-    return costs
+        servers = [stack.enter_context(sidecar(place, f"cacheproxy, {size} keys", l1_bytes=4 << 30)) for size in sizes]
+        stored = [_store(server, generator, 1, size) for server, size in zip(servers, sizes, strict=True)]
+        for server in servers:
+            generator.run(server, hits, seconds)  # each head is read once, however many keys there are
+        runs = [[generator.run(server, hits, seconds) for server in servers] for _ in range(rounds)]
+    return [_cost(many, column) for many, column in zip(stored, zip(*runs, strict=True), strict=True)]
 
 
 def _store(server: Server, generator: Generator, stored: int, size: int) -> int:
