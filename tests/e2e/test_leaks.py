@@ -5,6 +5,7 @@ import random
 import socket
 import subprocess
 import threading
+from itertools import product
 
 import httpx
 import pytest
@@ -181,6 +182,23 @@ def test_a_response_that_names_its_caller_is_not_shared(replicas, raw_origin, co
         wire.ask(get(path, as_("ann")))
         for line in ((), (as_("bob"),), (as_("nobody"),)):
             assert b"nobody" == wire.ask(get(path, *line)).body
+
+
+@pytest.mark.parametrize("wall", [b"302 Found", b"401 Unauthorized", b"403 Forbidden", b"200 OK"])
+def test_a_page_behind_a_login_is_each_ones_own(replicas, raw_origin, connect, wall) -> None:
+    """An origin that answers the nameless with a log-in page and others with theirs, behind a public route, at once."""
+    path, gate = raw_origin.path("/public"), threading.Event()
+
+    def page(seen: Seen) -> bytes:
+        cookie = seen.get("cookie")
+        return ok(cookie) if cookie else ok(b"log in", b"cache-control: no-store", status=wall)
+
+    raw_origin.on(path, gate, page)
+    names = ["ann", "bob", "nobody", "ann-too"] * 3
+    wires = [connect(replicas[at % 2]).send(get(path, as_(name))) for at, name in enumerate(names)]
+    gate.set()
+    assert [f"session_id={name}".encode() for name in names] == [wire.answer().body for wire in wires]
+    assert b"log in" == connect(replicas[0]).ask(get(path)).body
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["with-first", "without-first"])
@@ -411,6 +429,58 @@ def test_an_open_admin_port_needs_a_token(tmp_path, address) -> None:
     ended = serve(tmp_path, "--redis", "none", "--admin", address)
     assert 0 != ended.returncode
     assert "CACHEPROXY_ADMIN_TOKEN" in ended.stdout + ended.stderr
+
+
+ADMIN = [
+    ("GET", "/metrics"), ("POST", "/api/v1/purge"), ("GET", "/api/v1/stats"), ("GET", "/api/v1/routes"),
+    ("GET", "/api/v1/explain?target=/"), ("GET", "/api/v1/events"), ("POST", "/api/v1/events"), ("POST",
+    "/api/v1/reload"),
+    ("GET", "/api/v1/keys"), ("GET", "/api/v1/keys/x"), ("PUT", "/api/v1/keys/x"), ("DELETE", "/api/v1/keys/x"),
+    ("POST", "/api/v1/sweep"), ("POST", "/api/v1/sessions"), ("GET", "/api/v1/sessions/ann"),
+    ("PATCH", "/api/v1/sessions/ann"), ("DELETE", "/api/v1/sessions/ann"), ("GET", "/api/v1/none"), ("TRACE",
+    "/metrics"),
+    ("GET", "//metrics"), ("GET", "/livez/../metrics"), ("GET", "/livez%2f..%2fmetrics"), ("HEAD", "/metrics"),
+]  # fmt: skip
+
+
+def test_every_admin_path_needs_the_token(raw_sidecars, store) -> None:
+    """Where a token is set, nothing but probes and the dashboard's empty page is to be had without it."""
+    [sidecar] = raw_sidecars(1, store.url, policy=POLICY, wait=False, CACHEPROXY_ADMIN_TOKEN="t0ken")
+    port = int(sidecar.admin.rpartition(":")[2])
+    given = ("", "Authorization: Bearer wrong\r\n", "Authorization: Basic t0ken\r\n", "Authorization: t0ken\r\n")
+    for (method, path), line in product(ADMIN, given):
+        with socket.create_connection(("127.0.0.1", port), 5) as sock:
+            raw = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{line}\r\n".encode()
+            assert 401 == Wire(sock).ask(raw, method).status, (method, path, line)
+    with httpx.Client(base_url=sidecar.admin, trust_env=False) as client:
+        assert 200 == client.get("/metrics", headers={"authorization": "bearer t0ken"}).status_code
+        assert {200} == {client.get(path).status_code for path in ("/livez", "/readyz", "/healthz", "/")}
+        assert "t0ken" not in client.get("/").text
+
+
+NONSENSE = [
+    b"", b"null", b"[]", b'"all"', b"1", b"{", b"{}", b'{"tags": "x"}', b'{"tags": [1]}', b'{"tags": [null]}',
+    b'{"all": "yes"}',
+    b'{"paths": ["x"]}', b'{"paths": ["/../x"]}', b'{"tags": []}', b'{"wait": "for ever", "tags": ["x"]}',
+    b'{"wait": -1, "tags": ["x"]}',
+    b'{"mode": "x", "tags": ["x"]}', b'{"unknown": 1}', b'{"tags": ["x"], "tenant": 1}',
+    b"[" * 100_000, b'{"a":' * 100_000,
+    b"\xff\xfe", b'{"tags": ["\\ud800"]}', b'{"tags": ["' + b"x" * 100_000 + b'"]}', b'{"tags": ["a\\u0000b"]}',
+    b"x" * (2 << 20),
+    b'{"wait": "1e999s", "tags": ["x"]}', b'{"routes": ["none"]}', b'{"keys": ["*"]}',
+    b'{"tags": ["*"], "all": true, "all": false}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["purge", "events", "sweep", "sessions"])
+def test_the_admin_port_takes_nonsense_calmly(replicas, path) -> None:
+    """Malformed, huge, nested and wrong-typed bodies are the sender's mistake, never a 500."""
+    with httpx.Client(base_url=replicas[0].admin, trust_env=False, timeout=10) as client:
+        for body in NONSENSE:
+            status = client.post(
+                f"/api/v1/{path}", content=body, headers={"content-type": "application/json"}
+            ).status_code
+            assert status < 500, (status, body[:60])
 
 
 FOREIGN = [
