@@ -101,7 +101,8 @@ const storing = [
   ...[428, 429, 431, 511].map(code =>
     test(`status-${code}`, '6585 §3 to §6', `A ${code} is never stored`,
       answered([HOUR], { response_status: [code, 'x'] }), notCached({ response_status: [code, 'x'] }))),
-  ...[206, 304, 412, 416].map(code =>
+  // Not 304: to a request without a condition it is malformed, and answered 502 (tests/engine/test_carry.py).
+  ...[206, 412, 416].map(code =>
     test(`status-${code}-bare`, '9111 §3', `A ${code} to an unconditional request is not reused`,
       answered([HOUR], { response_status: [code, 'x'], check_body: false }), notCached()))
 ]
