@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: every command is run in the state that it is about, and prints what the page shows."""
+"""The guides for operators: every command is run in the state that it is about, and prints what the page shows."""
 
 import doctest
 import os
@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 import pytest
 
+from cacheproxy.admin.access import Access
+from cacheproxy.admin.app import AdminDeps, admin_app
 from cacheproxy.redis_link.errors import Lost
 from cacheproxy.semantics.storing import PassReason
 from cacheproxy.upstream.reasons import Reason
@@ -41,10 +43,14 @@ class Block:
         return list(zip(parts[1::2], parts[2::2], strict=True))
 
 
-BLOCKS = [
-    Block(state, number, text)
-    for number, (state, text) in enumerate(re.findall(r"<!-- ([a-z ]+) -->\n```console\n(.*?)```", PAGE, re.DOTALL))
-]
+def blocks(page: str) -> list[Block]:
+    """The console blocks of a page."""
+    found = re.findall(r"<!-- ([a-z ]+) -->\n```console\n(.*?)```", page, re.DOTALL)
+    return [Block(state, number, text) for number, (state, text) in enumerate(found)]
+
+
+BLOCKS = blocks(PAGE)
+OPERATING = (ROOT / "docs" / "operating.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +91,7 @@ def shell(request, service, sidecars) -> Iterator[dict[str, str]]:
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
         "CACHEPROXY_ADMIN": one.admin.removeprefix("http://"),
         "SIDECAR": one.url,
+        "POLICY": one.args[one.args.index("--config") + 1],
     }
     if request.param == "redis is down":
         redis.start()
@@ -99,6 +106,16 @@ def test_the_page_has_a_section_for_each_trouble_and_shows_every_command_in_a_st
         assert "$ " in section
 
 
+def test_the_guide_to_the_admin_port_names_every_route():
+    """And none that is not there."""
+    deps = AdminDeps(**dict.fromkeys(AdminDeps.__dataclass_fields__))
+    served = {route.path for route in admin_app(replace(deps, access=Access(loopback=True))).routes}
+    table = OPERATING.partition("## The admin port")[2]
+    named = set(re.findall(r"[` ](/[a-z0-9/{}]*)[^`|]*`", table))
+    assert {path.replace("{key:path}", "{key}") for path in served} == named
+    assert OPERATING.count("```console") == len(blocks(OPERATING))
+
+
 def test_the_reasons_that_the_page_explains_exist():
     """And every reason for which Redis is done without is explained."""
     rows = re.findall(r"^\| (`[a-z]+`(?:, `[a-z]+`)*) \|", PAGE, re.MULTILINE)
@@ -111,7 +128,11 @@ def test_the_reasons_that_the_page_explains_exist():
 
 @pytest.mark.parametrize(
     ("shell", "block"),
-    [pytest.param(block.state, block, id=f"{block.number}-{block.state}") for block in BLOCKS],
+    [
+        pytest.param(block.state, block, id=f"{name}-{block.number}-{block.state}")
+        for name, page in (("troubleshooting", PAGE), ("operating", OPERATING))
+        for block in blocks(page)
+    ],
     indirect=["shell"],
 )
 def test_every_command_prints_what_the_page_shows(shell, block):
