@@ -1,0 +1,273 @@
+"""The express lane says what the ordinary way says, or nothing."""
+
+import asyncio
+import re
+from contextlib import AsyncExitStack
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cacheproxy.engine.record import AccessLog, Journal
+from cacheproxy.engine.recorder import NullRecorder
+from cacheproxy.engine.reply import Reply, Shelved
+from cacheproxy.invalidation.contract import Purge, PurgeMode
+from cacheproxy.policy.load import load_policy
+from cacheproxy.semantics.dates import format_http_date
+from cacheproxy.semantics.fields import Fields
+from cacheproxy.server.express import LARGE_BYTES, MAX_HEAD_BYTES, ExpressLane
+from cacheproxy.server.wire import render_head
+from cacheproxy.settings import Settings
+from cacheproxy.upstream.fake import Answer, ScriptedOrigin
+from cacheproxy.wiring import origin as origin_wiring
+from cacheproxy.wiring.application import assemble
+
+POLICY = """
+version: 1
+routes:
+  - {name: item, match: "GET /items/{id}", cache: {ttl: 9s, key: "items:{id}", tags: ["item:{id}"]}}
+  - {name: swr, match: "GET /swr/{id}", cache: {ttl: 3s, key: "swr:{id}", stale_while_revalidate: 5s, tags: [swr]}}
+  - {name: address, match: "GET /address/{id}", cache: {ttl: 9s, key: "address:{id}:{client_ip}"}}
+"""
+HEADS = [
+    b"GET /items/1 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /items/1 HTTP/1.1\r\nHost: a\r\nAccept-Language: de\r\n\r\n",
+    b'GET /items/1 HTTP/1.1\r\nHost: a\r\nIf-None-Match: "1"\r\n\r\n',
+    b"GET /items/1 HTTP/1.1\r\nHost: b\r\nX-Request-ID: mine\r\n\r\n",
+    b"HEAD /items/1 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /items/1 HTTP/1.1\r\nHost: a\r\nRange: bytes=0-1\r\n\r\n",
+    b"GET /swr/1 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /address/1 HTTP/1.1\r\nHost: a\r\n\r\n",
+]
+TICKING = re.compile(rb"(x-request-id: )(?!mine)[^\r]*")
+
+
+class Clock:
+    """Time that only the test moves; the monotonic clock is the event loop's, as stores compare with that."""
+
+    def __init__(self) -> None:
+        self.at = 1_800_000_000.25
+
+    def now(self) -> float:
+        """The test's own time."""
+        return self.at
+
+    def monotonic(self) -> float:
+        """The same."""
+        return self.at
+
+
+class House:
+    """A sidecar without sockets: heads in, bytes out, by either way."""
+
+    def __init__(self, application, clock: Clock, origin: ScriptedOrigin) -> None:
+        self.application, self.clock, self.origin = application, clock, origin
+        self.lane: ExpressLane = application.edge.lane
+
+    async def ordinary(self, raw: bytes, peer: str = "192.0.2.1") -> bytes:
+        """What the ordinary way answers, as the edge writes it and lets the lane learn it."""
+        arrived = self.application.edge.read(raw, "http", peer)
+        reply = await self.application.edge.handle(arrived.request, None, arrived.client, lambda _: None)
+        method = arrived.request.method
+        head, _, _ = render_head(
+            reply, head_only=method == "HEAD", date=format_http_date(self.clock.now()), close=False
+        )
+        named = arrived.request.fields.get(b"x-request-id") == reply.fields.get(b"x-request-id")
+        self.lane.learn(raw, reply, head, method=method, trusted=arrived.client.trusted, named=named)
+        return head + (b"" if method == "HEAD" or reply.status == 304 else reply.body)
+
+    def express(self, raw: bytes) -> bytes | None:
+        """What the express lane answers."""
+        answer = self.lane.answer(raw, trusted=False)
+        return None if answer is None else b"".join(answer)
+
+
+def run(steps, check_answers) -> None:
+    """Carry out ``check_answers(house, steps)`` in a sidecar with one origin in memory."""
+
+    async def main() -> None:
+        clock, origin = Clock(), ScriptedOrigin()
+        patch = pytest.MonkeyPatch()
+        patch.setattr(origin_wiring, "HttpOrigin", lambda _rules: origin)
+        try:
+            async with AsyncExitStack() as stack:
+                policy, router = load_policy(POLICY, "test.yaml", {})
+                given = Settings.load(redis="none", access_log="off")
+                await check_answers(House(await assemble(given, policy, router, stack, clock), clock, origin), steps)
+        finally:
+            patch.undo()
+
+    asyncio.run(main())
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("ask"), st.sampled_from(range(len(HEADS)))),
+        st.tuples(st.just("pass"), st.floats(min_value=0.0, max_value=4.0)),
+        st.tuples(st.just("change"), st.sampled_from(["vary", "plain", "private"])),
+        st.tuples(st.just("purge"), st.sampled_from(list(PurgeMode))),
+    ),
+    max_size=40,
+)
+
+
+def script(origin: ScriptedOrigin, version: int, kind: str) -> None:
+    """Let the origin answer everything with this version from now on."""
+    fields = [("etag", f'"{version % 3}"'), ("content-type", "text/plain"), ("date", "Fri, 15 Jan 2027 08:00:00 GMT")]
+    fields += {"vary": [("vary", "accept-language")], "private": [("cache-control", "private")]}.get(kind, [])
+    answer = Answer(status=200, fields=Fields.of(*fields), body=b"version %d" % version)
+    for target in ("/items/1", "/swr/1", "/address/1"):
+        origin.script(target, answer)
+
+
+async def compare(house: House, steps) -> None:
+    """At each request the two ways agree, but for the request's own name."""
+    script(house.origin, 0, "plain")
+    for number, (what, detail) in enumerate(steps):
+        if what == "pass":
+            house.clock.at += detail
+        elif what == "change":
+            script(house.origin, number, detail)
+        elif what == "purge":
+            await house.application.state.purger.purge(Purge(tags=("item:1", "swr"), mode=detail))
+        else:
+            express = house.express(HEADS[detail])
+            ordinary = await house.ordinary(HEADS[detail])
+            if express is not None:
+                assert TICKING.sub(rb"\1", ordinary) == TICKING.sub(rb"\1", express)
+            await asyncio.sleep(0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS)
+def test_it_never_disagrees_with_the_ordinary_way(steps) -> None:
+    """Same status, fields and body, for any order of requests, changes, purges and time."""
+    run(steps, compare)
+
+
+def test_a_hit_takes_it_and_ages() -> None:
+    """The second hit of a head is the lane's; Age and ttl go on by the second."""
+
+    async def ages(house: House, _steps) -> None:
+        script(house.origin, 1, "plain")
+        for _ in range(2):
+            await house.ordinary(HEADS[0])
+        for age in (0, 1, 2, 8):
+            house.clock.at = 1_800_000_000.25 + age
+            answer = house.express(HEADS[0])
+            assert answer is not None
+            assert b"\r\nage: %d\r\n" % age in answer
+            assert b"hit; ttl=%d\r\n" % (9 - age) in answer
+        house.clock.at += 1
+        assert house.express(HEADS[0]) is None
+
+    run([], ages)
+
+
+def test_each_answer_has_an_id_of_its_own_unless_the_client_named_it() -> None:
+    """A request id is never repeated by the lane; a client's own is kept."""
+
+    async def ids(house: House, _steps) -> None:
+        script(house.origin, 1, "plain")
+        for head in (HEADS[0], HEADS[3]):
+            for _ in range(2):
+                await house.ordinary(head)
+        first, second = house.express(HEADS[0]), house.express(HEADS[0])
+        assert first is not None
+        assert second is not None
+        assert first != second
+        assert b"x-request-id: mine\r\n" in (house.express(HEADS[3]) or b"")
+
+    run([], ids)
+
+
+@pytest.mark.parametrize("head", [HEADS[5], HEADS[7]], ids=["range", "address-in-the-key"])
+def test_what_hangs_on_more_than_the_head_goes_the_ordinary_way(head: bytes) -> None:
+    """Ranges, and keys that name the client's address, are never repeated."""
+
+    async def never(house: House, _steps) -> None:
+        script(house.origin, 1, "plain")
+        for _ in range(3):
+            await house.ordinary(head)
+        assert house.express(head) is None
+
+    run([], never)
+
+
+class Shelf:
+    """L1 in which nothing changes."""
+
+    def unchanged(self, key: str, place: tuple[object, int], monotonic: float) -> bool:
+        """Always."""
+        return True
+
+
+class Slot:
+    """A place in it."""
+
+    visited = False
+
+
+def lane(lines: AccessLog = AccessLog.OFF, **bounds: int) -> ExpressLane:
+    """A lane over that shelf."""
+    clock = Clock()
+    return ExpressLane(Shelf(), Journal(NullRecorder(), clock, lines), clock, **bounds)
+
+
+def taught(to: ExpressLane, raw: bytes, body: bytes = b"body") -> bool:
+    """Whether the lane answers ``raw`` after it was shown an answer."""
+    head = (
+        b"HTTP/1.1 200 OK\r\nage: 0\r\ncache-status: cacheproxy; hit; ttl=9\r\nx-cache: HIT\r\n"
+        b"x-request-id: 1\r\ncontent-length: 4\r\n\r\n"
+    )
+    shelved = Shelved(
+        key="k",
+        slot=Slot(),
+        place=(None, 0),
+        born_at=1_800_000_000,
+        stale_at=1_800_000_009,
+        until=1_800_000_009,
+        route="r",
+        resource_type="",
+    )
+    reply = Reply(200, Fields(), body, shelved)
+    to.learn(raw, reply, head, method="GET", trusted=False, named=False)
+    return to.answer(raw, trusted=False) is not None
+
+
+def test_it_is_bounded_in_bytes() -> None:
+    """Past its bound it forgets the oldest first, and a head that is too long is never learnt."""
+    small = lane(max_bytes=4000)
+    assert all(taught(small, b"GET /%d" % number) for number in range(50))
+    known = [number for number in range(50) if small.answer(b"GET /%d" % number, trusted=False)]
+    assert known == list(range(50 - len(known), 50))
+    assert 0 < len(known) < 10
+    assert not taught(small, b"x" * (MAX_HEAD_BYTES + 1))
+
+
+def test_a_large_body_is_sent_beside_its_head() -> None:
+    """It is not copied for each answer."""
+    large, body = lane(), b"x" * LARGE_BYTES
+    assert taught(large, b"GET /", body)
+    head, beside = large.answer(b"GET /", trusted=False) or (b"", b"")
+    assert head.endswith(b"\r\n\r\n")
+    assert beside is body
+
+
+def test_what_is_known_of_a_proxy_is_not_said_to_a_client() -> None:
+    """The same bytes may mean something else from somebody who is believed."""
+    known = lane()
+    assert taught(known, b"GET /")
+    assert known.answer(b"GET /", trusted=True) is None
+    known.clear()
+    assert known.answer(b"GET /", trusted=False) is None
+
+
+def test_a_sampled_log_gets_its_lines() -> None:
+    """After each hundred hits one goes the ordinary way, which writes its line."""
+    clock = Clock()
+    journal = Journal(NullRecorder(), clock, AccessLog.SAMPLED)
+    sampled = ExpressLane(Shelf(), journal, clock)
+    journal.express("GET", "r", "", 0.0)
+    assert taught(sampled, b"GET /")
+    assert 98 == sum(sampled.answer(b"GET /", trusted=False) is not None for _ in range(200))
