@@ -5,13 +5,13 @@ A tag is nearly always the better way: it costs the same however much is stored,
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from cacheproxy.invalidation.contract import Purge, Purger
 from cacheproxy.policy.tags import key_tag
-from cacheproxy.redis_link.contract import Budget, Link
+from cacheproxy.redis_link.contract import Budget, Link, ShardedLink
 
 _STEP_S = 5.0
 _GLOB = re.compile(r"([*?\[\]\\])")
@@ -29,7 +29,9 @@ class Swept:
 class Sweep:
     """Sweeps the entries under ``prefix``, at most ``keys_per_s`` of Redis's keys in a second."""
 
-    def __init__(self, link: Link, purger: Purger, prefix: str, *, keys_per_s: int = 20_000, step: int = 500) -> None:
+    def __init__(
+        self, link: ShardedLink, purger: Purger, prefix: str, *, keys_per_s: int = 20_000, step: int = 500
+    ) -> None:
         """``link`` is where entries are stored; purges go to ``purger``, so that every replica's memory follows."""
         self._link = link
         self._purger = purger
@@ -45,20 +47,25 @@ class Sweep:
         after each step, and may be left at any of them. StateError where Redis does not answer; what was purged until
         then stays so.
         """
-        cursor, swept = b"0", Swept(looked_at=0, of=await self._link.call("DBSIZE"), purged=0)
-        while True:
-            cursor, found = await self._scan(cursor, pattern)
+        masters = await self._link.masters(_budget())
+        sizes = await asyncio.gather(*(master.call("DBSIZE", budget=_budget()) for master in masters))
+        swept = Swept(looked_at=0, of=sum(sizes), purged=0)
+        async for found in self._scan(masters, pattern):
             purged = await self._purge([key for key in found if self._matches(key, pattern)])
             swept = Swept(looked_at=swept.looked_at + self._step, of=swept.of, purged=swept.purged + purged)
             yield swept
-            if cursor == b"0":
-                return
-            await asyncio.sleep(self._step_wait_s)
 
-    async def _scan(self, cursor: bytes, pattern: str) -> tuple[bytes, list[bytes]]:
-        match = f"{self._tenants}:{pattern}:*"
-        reply = await self._link.call("SCAN", cursor, "MATCH", match, "COUNT", self._step, budget=_budget())
-        return reply[0], reply[1]
+    async def _scan(self, masters: Sequence[Link], pattern: str) -> AsyncIterator[list[bytes]]:
+        """What each step finds, one server after the other, at the sweep's rate."""
+        command = ("MATCH", f"{self._tenants}:{pattern}:*", "COUNT", self._step)
+        for at, master in enumerate(masters):
+            cursor, last = b"0", at + 1 == len(masters)
+            while cursor:
+                cursor, found = await master.call("SCAN", cursor, *command, budget=_budget())
+                yield found
+                cursor = b"" if cursor == b"0" else cursor
+                if cursor or not last:
+                    await asyncio.sleep(self._step_wait_s)
 
     def _matches(self, key: bytes, pattern: str) -> bool:
         """Redis compares the whole key, and so lets a pattern run on into the version and what follows it."""
@@ -73,7 +80,7 @@ class Sweep:
         if keys:
             tags = dict.fromkeys(key_tag(self._resource_of(key)) for key in keys)
             await self._purger.purge(Purge(tags=tuple(tags)))
-            await self._link.call("UNLINK", *keys, budget=_budget())
+            await self._link.batch([("UNLINK", key) for key in keys], _budget())  # one by one: they share no slot
         return len(keys)
 
 

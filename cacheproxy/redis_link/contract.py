@@ -63,6 +63,14 @@ class Link(Protocol):
         ...
 
 
+class ShardedLink(Link, Protocol):
+    """A Link whose servers can also be asked one by one, for what is about no key: SCAN, DBSIZE."""
+
+    async def masters(self, budget: Budget | None = None) -> Sequence[Link]:
+        """The servers that between them hold every key. StateError where they are not known."""
+        ...
+
+
 class Subscription(Protocol):
     """One dedicated subscriber connection. It does not reconnect by itself: the owner opens another."""
 

@@ -6,15 +6,13 @@ from its key. What the policy tags it with is added whenever it is read for a re
 
 import asyncio
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from cacheproxy.clock import Clock, SystemClock
 from cacheproxy.policy.tags import EVERYTHING, key_tag, path_tag
-from cacheproxy.redis_link.contract import Arg, Budget, Command, Link
+from cacheproxy.redis_link.contract import Budget, Link, ShardedLink
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.tag_clock import Stamp
 from cacheproxy.storage.contract import Entry, Store
@@ -27,22 +25,6 @@ SCANS_A_PAGE = 20
 
 _VARIANT = re.compile(r":~[0-9a-f]{32}$")
 _PATH_TAG = re.compile(r"(?:@path/|@long/)")
-
-
-class Shards(Protocol):
-    """A ``redis_link`` link: to one server, or to several that share the keys out among them."""
-
-    async def call(self, *command: Arg, budget: Budget | None = None) -> Any:
-        """The reply to one command."""
-        ...
-
-    async def batch(self, commands: Sequence[Command], budget: Budget | None = None) -> list[Any]:
-        """The replies to ``commands``, in this order."""
-        ...
-
-    async def masters(self, budget: Budget | None = None) -> Sequence[Link]:
-        """The servers that between them hold every key."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +78,7 @@ class Page:
 class Keyspace:
     """The entries under one prefix in Redis. Every method raises StateError where Redis does not answer."""
 
-    def __init__(self, link: Shards, store: Store, prefix: str, clock: Clock | None = None) -> None:
+    def __init__(self, link: ShardedLink, store: Store, prefix: str, clock: Clock | None = None) -> None:
         """``store`` is L2, over ``link``."""
         self._link = link
         self._store = store

@@ -7,6 +7,7 @@ import pytest
 from cacheproxy.errors import StateError
 from cacheproxy.invalidation.sweep import Sweep
 from cacheproxy.policy.tags import key_tag
+from cacheproxy.redis_link.connect import Tuning, connect
 
 KEYS = [
     "test:tenant-global:articles:list:0:20:v1",
@@ -100,6 +101,27 @@ async def test_a_prefix_is_no_pattern(valkey, replica):
     async for _ in Sweep(one.roles.cache, one.purger, "a*[b]", keys_per_s=10**9).run("*"):
         pass
     assert await left(one) == {"aXb:tenant-t:k:v1"}
+
+
+async def test_a_sweep_goes_through_every_master(one, valkeys):
+    """Where the keys are shared out among servers, as in a cluster, each is swept."""
+    other = connect(valkeys().url, Tuning(limit_s=5.0))
+    await other.cache.batch([("SET", "test:tenant-a:articles:list:there:v1", "x"), ("SET", "kept", "x")])
+
+    class Both:
+        async def masters(self, budget=None):
+            return [one.roles.cache, other.cache]
+
+        async def batch(self, commands, budget=None):
+            return [*await one.roles.cache.batch(commands, budget), *await other.cache.batch(commands, budget)]
+
+    last = None
+    async for swept in Sweep(Both(), one.purger, "test", keys_per_s=10**9).run("articles:list:*"):
+        last = swept
+    assert last.purged == 4
+    assert await other.cache.call("KEYS", "*") == [b"kept"]
+    assert last.of >= len(KEYS) + len(STRANGERS)
+    await other.aclose()
 
 
 async def test_a_sweep_without_redis_is_a_state_error(fresh_valkey, replica):

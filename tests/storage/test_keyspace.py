@@ -5,6 +5,7 @@ import pytest
 from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.keys import cache_key
 from cacheproxy.policy.load import load_policy
+from cacheproxy.redis_link.connect import Tuning, connect
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.tag_clock import Stamp
@@ -111,6 +112,25 @@ async def test_a_key_that_varies_is_listed_once(keyspace, redis_place, entry):
     assert len(await keyspace.entries("test:tenant-global:a:1:v1")) == 2
     assert await keyspace.delete("test:tenant-global:a:1:v1") == 2
     assert await every(keyspace) == ([], 0)
+
+
+async def test_the_keys_of_every_master_are_listed(redis_place, roles, clock, valkeys, entry):
+    """Where they are shared out among servers, as in a cluster: one server after the other."""
+    await redis_place.store.write(entry("test:tenant-global:a:1:v1"))
+    there = connect(valkeys().url, Tuning(limit_s=5.0))
+    await there.cache.call("SET", "test:tenant-global:a:2:v1", "x", "PX", 5000)
+
+    class Both:
+        async def masters(self, budget=None):
+            return [roles.cache, there.cache]
+
+        async def batch(self, commands, budget=None):
+            here, elsewhere = await roles.cache.batch(commands, budget), await there.cache.batch(commands, budget)
+            return [max(pair) for pair in zip(here, elsewhere, strict=True)]
+
+    keys, _ = await every(Keyspace(Both(), redis_place.store, "test", clock), count=1)
+    assert keys == ["test:tenant-global:a:1:v1", "test:tenant-global:a:2:v1"]
+    await there.aclose()
 
 
 @pytest.mark.parametrize("cursor", ["x", "1", "-1.0", "0.x", "0.0.0"])
