@@ -32,15 +32,15 @@ class Admission:
         checks = checks_of(exchange, served)
         if not checks:
             return None
-        exchange.asked_elsewhere = True
         crowded = self._enter(exchange, checks)
         if crowded is not None:
             return crowded
-        rates = [check for check in checks if check.rule.limit]
+        rates = tuple(check for check in checks if check.rule.limit)
         if not rates:
             return None
-        asked = self._limiter.admit(rates, exchange.budget)
-        verdict = await self._degrade.instead(Role.LIMITS, asked, Admitted())
+        exchange.asked_elsewhere |= bool(exchange.checks)  # asked twice, and so not to be repeated at once
+        exchange.checks = rates
+        verdict = await self._ask(rates, exchange.budget)
         self._note(rates, verdict)
         if isinstance(verdict, Limited):
             exchange.leave()
@@ -50,11 +50,38 @@ class Admission:
             exchange.budget = Budget(exchange.budget.deadline + verdict.delayed_s)
         return None
 
+    async def admitted(self, rates: Sequence[Check], budget: Budget) -> Admitted | None:
+        """Admitted and counted against all of ``rates``; None where ``admit`` is to refuse."""
+        verdict = await self._ask(rates, budget)
+        if isinstance(verdict, Limited):
+            return None
+        self._note(rates, verdict)
+        return verdict
+
+    def admit_now(self, rates: Sequence[Check]) -> Admitted | None:
+        """As ``admitted``, where that needs no waiting; else None, and nothing is counted."""
+        admitted = self._limiter.admit_now(rates)
+        if admitted is not None:
+            self._note(rates, admitted)
+        return admitted
+
+    def refusal_now(self, rates: Sequence[Check]) -> Limited | None:
+        """The refusal of a request under ``rates``, where it is certain without waiting; else None."""
+        limited = self._limiter.refusal_now(rates)
+        if limited is not None:
+            self._note(rates, limited)
+        return limited
+
+    async def _ask(self, rates: Sequence[Check], budget: Budget) -> Admitted | Limited:
+        """What cannot be asked about is admitted."""
+        return await self._degrade.instead(Role.LIMITS, self._limiter.admit(rates, budget), Admitted())
+
     def _enter(self, exchange: Exchange, checks: Sequence[Check]) -> Limited | None:
         """Take the request's places among those in flight; ``exchange.leave`` gives them back."""
         bounded = [check for check in checks if check.rule.concurrency]
         if not bounded:
             return None
+        exchange.asked_elsewhere = True
         entered = self._in_flight.enter(bounded)
         if isinstance(entered, Limited):
             self._note(bounded, entered)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.degrade import Degrade, Role
-from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Passed, Shared
+from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Passed, Shared, Unstamped
 from cacheproxy.engine.leak_guard import names_caller
 from cacheproxy.engine.origin_side import OriginSide
 from cacheproxy.engine.recorder import Event, Recorder
@@ -28,6 +28,9 @@ from cacheproxy.storage.contract import Entry
 from cacheproxy.storage.contract import Store as Storage
 from cacheproxy.upstream.bodies import BytesBody
 from cacheproxy.upstream.contract import ResponseBody
+
+NO_STAMP = Stamp("", 0)
+"""What is not stored bears this; every store would refuse it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,7 @@ class Carrier:
             verdict = _shareable(job, arrived.head, verdict)
         if isinstance(verdict, Pass):
             return await self._pass(job, arrived, verdict.reason)
-        if arrived.stamp is None or tags.refused:
+        if tags.refused or (arrived.stamp is None and (not job.shared or verdict.status == 206)):
             return await self._pass(job, arrived, None)
         return await self._gather(job, arrived, verdict, tags)
 
@@ -151,7 +154,7 @@ class Carrier:
         content = arrived.body.complete
         if content is None:
             shared = SharedBody(arrived.body, job.rules.max_body_bytes, read=job.leader.waits)
-            job.leader.tell(Passed(arrived.head, shared, gathered=True))
+            job.leader.tell(Passed(arrived.head, shared, gathered=arrived.stamp is not None))
             content = await shared.gather()
         elif len(content) > job.rules.max_body_bytes:
             return await self._pass(job, arrived, PassReason.TOO_LARGE)
@@ -173,11 +176,13 @@ class Carrier:
         filled = Filled(
             entry,
             arrived.head.status,
-            stored=True,
+            stored=arrived.stamp is not None,
             age=arrived.head.fields.get(b"age"),
             arrived=arrived.head.fields.without({b"age"}),
         )
         job.leader.tell(filled)
+        if arrived.stamp is None:
+            return Unstamped(entry, job.purges)
         await self._write(entry)
         return filled
 
@@ -292,7 +297,6 @@ def _combined(job: FillJob, part: Entry) -> Entry | None:
 
 
 def _entry(job: FillJob, arrived: _Arrived, verdict: Store, content: bytes, tags: Sequence[str]) -> Entry:
-    assert arrived.stamp is not None
     return Entry(
         key=job.key,
         vary=verdict.vary,
@@ -308,7 +312,7 @@ def _entry(job: FillJob, arrived: _Arrived, verdict: Store, content: bytes, tags
         sie_s=verdict.sie_s,
         must_revalidate=verdict.must_revalidate,
         keep_until=verdict.keep_until,
-        stamp=arrived.stamp,
+        stamp=arrived.stamp or NO_STAMP,
         tags=tuple(dict.fromkeys((*job.tags, *tags))),
         route=job.exchange.route.name,
     )

@@ -11,7 +11,7 @@ from cacheproxy.engine.admission import Admission
 from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.dress import dress
 from cacheproxy.engine.exchange import Exchange, XCache
-from cacheproxy.engine.fill import Filler, early_for_s
+from cacheproxy.engine.fill import Filler
 from cacheproxy.engine.fill_job import Filled, Outcome, Passed
 from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.identify import Identifier, sealed
@@ -19,8 +19,9 @@ from cacheproxy.engine.leaving import leaving
 from cacheproxy.engine.over_limit import answer_limited, refuse, served, stale_will_do
 from cacheproxy.engine.posted import posted_key
 from cacheproxy.engine.problems import refused, unavailable
-from cacheproxy.engine.record import Journal, resource_type
-from cacheproxy.engine.reply import Reply, Shelved, Visited, problem
+from cacheproxy.engine.record import Journal
+from cacheproxy.engine.repeating import Shelf, repeatable_hit, repeatable_refusal
+from cacheproxy.engine.reply import Reply, problem
 from cacheproxy.engine.request_id import RequestIds
 from cacheproxy.engine.serve import may_stand_in, reply_from, reply_through, whole_seconds
 from cacheproxy.errors import ClientError, UpstreamError
@@ -60,18 +61,6 @@ class Client:
     address: str = ""
     trusted: bool = False
     """Whether it came from a proxy that the policy trusts."""
-
-
-class Shelf(Protocol):
-    """L1, as far as the express lane needs to know it (``storage.memory.MemoryStore``)."""
-
-    def find(self, key: str, request: Fields) -> Visited | None:
-        """The place of the most fitting entry."""
-        ...
-
-    def place(self, key: str) -> tuple[object, int]:
-        """What is kept under ``key``, to be compared with later."""
-        ...
 
 
 class Engine:
@@ -175,7 +164,8 @@ class Engine:
         await self._identifier.identify(exchange, active.policy)
         limited = await self._admission.admit(exchange)
         if limited is not None and not stale_will_do(limited):
-            return refuse(exchange, limited)
+            reply = refuse(exchange, limited)
+            return reply if self._journal.every_line else repeatable_refusal(exchange, reply)
         if not self._keyed(exchange):
             limited = limited or await self._admission.admit(exchange, Served.MISS)
             exchange.key = posted_key(exchange, active.match, self._prefix)
@@ -225,7 +215,9 @@ class Engine:
             case Serve(_, age_s):
                 assert entry is not None
                 self._filler.refresh_early(exchange, entry, age_s)
-                return self._shelved(exchange, _hit(exchange, entry, age_s), entry, age_s)
+                reply = _hit(exchange, entry, age_s)
+                every_line = self._journal.every_line
+                return reply if every_line else repeatable_hit(exchange, reply, entry, age_s, self._shelf)
             case ServeStale(_, age_s, refresh):
                 assert entry is not None
                 exchange.detail = Detail.STALE_WHILE_REVALIDATE if refresh else Detail.MAX_STALE
@@ -241,31 +233,6 @@ class Engine:
             case _:
                 assert_never(decided)
 
-    def _shelved(self, exchange: Exchange, reply: Reply, entry: Entry, age_s: float) -> Reply:
-        """``reply``, with its place in L1 where it hangs on nothing else: then the express lane may repeat it."""
-        assert exchange.key is not None
-        fields = exchange.request.fields
-        if exchange.tier is not Tier.L1 or exchange.asked_elsewhere or b"range" in fields or self._journal.every_line:
-            return reply
-        if exchange.route.names_client:
-            return reply
-        slot = self._shelf.find(exchange.key.text, fields)
-        stale_at = exchange.now - age_s + entry.lifetime_s
-        until = stale_at - early_for_s(exchange, entry)
-        if slot is None or until <= exchange.now:
-            return reply
-        shelved = Shelved(
-            key=exchange.key.text,
-            slot=slot,
-            place=self._shelf.place(exchange.key.text),
-            born_at=exchange.now - age_s,
-            stale_at=stale_at,
-            until=until,
-            route=exchange.route.name,
-            resource_type=resource_type(exchange.route),
-        )
-        return replace(reply, shelved=shelved)
-
     async def _fetch(self, exchange: Exchange, decided: Revalidate | Fetch, entry: Entry | None) -> Reply:
         exchange.forward = decided.reason
         exchange.x_cache = XCache.MISS
@@ -275,22 +242,25 @@ class Engine:
                 exchange.x_cache = XCache.BYPASS
                 return await self._forwarder.forward(exchange)
         try:
-            outcome = await self._filler.fetch(exchange, decided)
-        except UpstreamError:
-            reply = self._stand_in(exchange, entry)
-            if reply is None:
-                raise
-            return reply
-        return _reply(exchange, outcome, self._clock.now())
+            return _reply(exchange, await self._filler.fetch(exchange, decided), self._clock.now())
+        except UpstreamError as error:
+            failure = error
+        reply = None if entry is None else await self._stand_in(exchange)
+        if reply is None:
+            raise failure
+        return reply
 
-    def _stand_in(self, exchange: Exchange, entry: Entry | None) -> Reply | None:
-        """What is stored in place of an origin's error, where stale-if-error allows it (RFC 5861 §4)."""
-        now = self._clock.now()
-        rules = exchange.route.cache
-        if entry is None or rules is None or not may_stand_in(exchange.request, entry, rules, now):
+    async def _stand_in(self, exchange: Exchange) -> Reply | None:
+        """What is stored in place of an origin's error, where stale-if-error allows it (RFC 5861 §4).
+
+        It is looked up anew: what was purged while the origin was asked is gone.
+        """
+        found, now, rules = await self._look_up(exchange), self._clock.now(), exchange.route.cache
+        if found is None or rules is None or not may_stand_in(exchange.request, found.entry, rules, now):
             return None
         exchange.detail = Detail.STALE_IF_ERROR
-        return _stale(exchange, entry, current_age(entry.initial_age_s, entry.received_at, now))
+        age_s = current_age(found.entry.initial_age_s, found.entry.received_at, now)
+        return _stale(exchange, found.entry, age_s)
 
 
 def _route(exchange: Exchange, active: Active) -> None:
@@ -318,7 +288,8 @@ def _reply(exchange: Exchange, outcome: Outcome, now: float) -> Reply:
     match outcome:
         case Filled(entry, status, stored, age, arrived):
             exchange.stored = stored
-            exchange.ttl_s = entry.lifetime_s - current_age(entry.initial_age_s, entry.received_at, now)
+            if stored or not status:
+                exchange.ttl_s = entry.lifetime_s - current_age(entry.initial_age_s, entry.received_at, now)
             if status == 304:
                 exchange.x_cache = XCache.REVALIDATED
             if arrived is not None and not exchange.collapsed:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from cacheproxy.limits.contract import LimitState
+from cacheproxy.limits.contract import Check, LimitState
 from cacheproxy.limits.in_flight import Permits
 from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.keys import CacheKey, NoKeyReason
@@ -15,6 +15,7 @@ from cacheproxy.semantics.cache_status import Detail
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.plan import Forward
 from cacheproxy.semantics.storing import PassReason
+from cacheproxy.sessions.contract import Session
 from cacheproxy.storage.contract import Tier
 from cacheproxy.upstream.contract import OnInterim, RequestBody
 
@@ -58,8 +59,12 @@ class Exchange:
     key: CacheKey | None = None
     """None where the cache has no part in it. A POST's is that of a GET for the same target."""
 
+    session: Session | None = None
+    """The session it is answered for."""
+    checks: tuple[Check, ...] = ()
+    """The rates it was counted against."""
     asked_elsewhere: bool = False
-    """Whether the answer hangs on more than the request's head and the store: a session, a limit."""
+    """Whether the answer hangs on more than the request's head, the store, that session and those rates."""
     x_cache: XCache = XCache.BYPASS
     forward: Forward | None = None
     """Why the request went to the origin (RFC 9211 §2.2); None where it did not."""

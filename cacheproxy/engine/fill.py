@@ -12,7 +12,7 @@ from cacheproxy.clock import Clock
 from cacheproxy.engine.carry import Carrier
 from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.exchange import Exchange
-from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Outcome, Shared
+from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Outcome, Shared, Unstamped
 from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.engine.serve import whole_seconds
 from cacheproxy.errors import UpstreamError
@@ -25,6 +25,7 @@ from cacheproxy.invalidation.contract import Purger
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.plan import Fetch, Forward, Revalidate, Serve, plan
 from cacheproxy.semantics.tag_clock import Stamp, Verdict
+from cacheproxy.semantics.vary import variance
 from cacheproxy.storage.contract import Entry, Store
 from cacheproxy.upstream.reasons import Reason
 
@@ -105,11 +106,21 @@ class Filler:
                 continue
             if isinstance(shared, GaveUp):
                 break
-            filled = await self._filled_meanwhile(job)
+            filled = self._unstored(job, shared) or await self._filled_meanwhile(job)
             if filled is not None:
                 return filled
         job.shared = False
         return None
+
+    def _unstored(self, job: FillJob, shared: Shared) -> Filled | None:
+        """What came while the tag clock was silent, if it answers ``job`` too and nothing was purged here since."""
+        if not isinstance(shared, Unstamped) or shared.purges != self._purger.asked:
+            return None
+        entry = shared.entry
+        if variance(entry.vary, job.request.fields) != entry.variance:
+            return None
+        decided = plan(job.request, entry, job.rules, self._clock.now())
+        return Filled(entry, 0, stored=False, age=whole_seconds(decided.age_s)) if isinstance(decided, Serve) else None
 
     async def _lead(self, job: FillJob) -> Outcome:
         job.exchange.collapsed = False
@@ -146,6 +157,7 @@ class Filler:
 
     def _job(self, exchange: Exchange, decided: Fetch | Revalidate, request: RequestHead) -> FillJob:
         job = FillJob.of(exchange, decided, request)
+        job.purges = self._purger.asked
         job.shared = request.method == "GET" and b"range" not in request.fields
         if self._hit_for_miss.remembers(job.key):
             self._recorder.event(Event.HIT_FOR_MISS)

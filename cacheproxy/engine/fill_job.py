@@ -40,11 +40,23 @@ class Passed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unstamped:
+    """A response that may be shared, but not stored: while the tag clock is silent nobody could tell a later purge.
+
+    It is for those who waited for it, if this replica was asked for no purge since: ``purges`` is how many it had been
+    asked for when the fill began.
+    """
+
+    entry: Entry
+    purges: int
+
+
+@dataclass(frozen=True, slots=True)
 class GaveUp:
     """What came may not be shared: each follower asks for itself."""
 
 
-Shared = Filled | GaveUp
+Shared = Filled | Unstamped | GaveUp
 Outcome = Filled | Passed
 
 
@@ -112,6 +124,8 @@ class FillJob:
     """Whether others may join it, and a lease is taken."""
     personal: frozenset[bytes] = frozenset()
     """Request fields that say who asks: kept from the origin as long as the answer may be for many."""
+    purges: int = 0
+    """How many purges this replica had been asked for when the fill began."""
     in_full: bool = False
     """Whether they are sent after all, because the answer is not for many."""
 

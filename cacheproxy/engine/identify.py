@@ -6,7 +6,7 @@ from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.problems import SESSION_REQUIRED
 from cacheproxy.errors import ClientError
 from cacheproxy.policy.identity import Identity
-from cacheproxy.policy.route import Policy, SessionRules, SessionUse, TenantRules, TenantSource
+from cacheproxy.policy.route import Policy, SessionRules, SessionScheme, SessionUse, TenantRules, TenantSource
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.sessions.contract import Session, Sessions
@@ -60,17 +60,20 @@ class Identifier:
             return None
         required = exchange.route.session is SessionUse.REQUIRED
         session_id = session_id_of(exchange.request.fields, rules, exchange.now)
+        # Where ids are signed for a time, the same cookie may mean something else later.
+        exchange.asked_elsewhere = rules.scheme is SessionScheme.SIGNED and b"cookie" in exchange.request.fields
         session = None
         if session_id is not None:
-            exchange.asked_elsewhere = True
             asked = self._sessions.load(session_id, exchange.budget)
             session = await self._degrade.instead(Role.SESSIONS, asked, _UNTOLD)
+            exchange.asked_elsewhere |= session is None or session is _UNTOLD
         if session is _UNTOLD:
             if required or _tells_needed_tenant(policy.tenant):
                 raise ClientError(503, "session-unavailable", "the session could not be looked up; try again")
             return None
         if session is None and required:
             raise ClientError(401, SESSION_REQUIRED, "this needs a session: log in")
+        exchange.session = session
         return session
 
 

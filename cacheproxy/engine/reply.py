@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
 
+from cacheproxy.limits.contract import Check
+from cacheproxy.policy.route import LimitHeaders
 from cacheproxy.semantics.fields import Fields, Pair
+from cacheproxy.sessions.contract import Session
 
 
 class ReplyStream(Protocol):
@@ -33,8 +36,22 @@ class Visited(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shelved:
-    """Says that a reply hangs on nothing but its request's head and one place in L1, until it is stale.
+class Blocked:
+    """Says that a reply is the refusal of whoever is over a limit, and hangs on nothing but that."""
+
+    route: str
+    session: Session | None = None
+    """The session it is for: it must still be known, and the same."""
+    checks: tuple[Check, ...] = ()
+    """The rates that its request counts against, each time."""
+    limit_headers: LimitHeaders = LimitHeaders.BOTH
+    by_peer: bool = False
+    """Whether the address of the peer matters, which is not in the head."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelved(Blocked):
+    """Says that a reply hangs on nothing but its request's head, session and rates, and one place in L1.
 
     Its Age is ``now - born_at`` at any ``now``, and the ``ttl`` of Cache-Status ``stale_at - now``, in epoch seconds.
     """
@@ -47,7 +64,6 @@ class Shelved:
     stale_at: float
     until: float
     """When it is to be decided anew, in epoch seconds: where it may be refreshed early, before it is stale."""
-    route: str
     resource_type: str
 
 
@@ -58,7 +74,8 @@ class Reply:
     status: int
     fields: Fields
     body: bytes | ReplyStream = b""
-    shelved: Shelved | None = None
+    shelved: Shelved | Blocked | None = None
+    """What it hangs on, where the express lane may repeat it."""
 
     def with_fields(self, fields: Fields) -> "Reply":
         """The same reply with other fields."""

@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.recorder import NullRecorder
 from cacheproxy.errors import StateError
+from cacheproxy.invalidation.contract import Purge
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.storage.memory import MemoryStore
 from cacheproxy.upstream.fake import Answer
@@ -159,3 +160,31 @@ async def test_other_errors_are_not_hidden() -> None:
 
     with pytest.raises(KeyError):
         await Degrade(NullRecorder()).instead(Role.CACHE, bug(), None)
+
+
+async def test_without_the_tag_clock_a_cold_key_is_still_asked_for_once(house) -> None:
+    """Those who waited for a response share it though it cannot be stored: an outage is no stampede."""
+    house.origin.script("/items/1", ok(b"one"))
+    house.purger.fails.add("begin")
+    house.leases.fails.add("acquire")
+    house.origin.hold()
+    asked = [asyncio.create_task(house.ask("/items/1")) for _ in range(10)]
+    await house.origin.arrived(1)
+    house.origin.release()
+    answers = [await each for each in asked]
+    assert {b"one"} == {answer.body for answer in answers}
+    assert 1 == house.origin.count("/items/1")
+    assert all(b"stored" not in answer["cache-status"].encode() for answer in answers)
+
+
+async def test_what_could_not_be_stamped_is_not_shared_past_a_purge(house) -> None:
+    """Who waited while a purge was asked for may be due something newer, and asks for it."""
+    house.origin.script("/items/1", ok(b"old"), ok(b"new"))
+    house.purger.fails.add("begin")
+    house.leases.fails.add("acquire")
+    house.origin.hold()
+    leader, follower = (asyncio.create_task(house.ask("/items/1")) for _ in range(2))
+    await house.origin.arrived(1)
+    await house.purger.purge(Purge(tags=("items",)))
+    house.origin.release()
+    assert (b"old", b"new") == ((await leader).body, (await follower).body)
