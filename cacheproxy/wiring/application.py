@@ -49,6 +49,7 @@ from cacheproxy.server.websocket import Tunnel, WebSocketApp
 from cacheproxy.sessions.desk import SessionDesk
 from cacheproxy.settings import Settings
 from cacheproxy.storage.keyspace import Keyspace
+from cacheproxy.storage.timed import TimedStore
 from cacheproxy.upstream.tunnel import Refused, open_tunnel
 from cacheproxy.wiring.origin import ReplaceableOrigin
 from cacheproxy.wiring.reload import Reloader
@@ -131,7 +132,8 @@ class Application:
         state = self.state
         if state.roles is None or state.l2 is None:
             return None
-        keyspace = Keyspace(state.roles.cache, state.l2, self.settings.prefix)
+        timed = TimedStore(state.l2, self.metrics.operation, SystemClock.monotonic)
+        keyspace = Keyspace(state.roles.cache, timed, self.settings.prefix)
         return StoredKeys(keyspace, state.purger, Sweep(state.roles.cache, state.purger, self.settings.prefix))
 
     def _sessions(self) -> SessionDesk | None:

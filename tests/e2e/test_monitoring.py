@@ -149,6 +149,7 @@ def test_every_metric_is_fed(sidecars, fresh_valkey, tmp_path) -> None:
         client.get(one.url + "/mine/1")
         client.put(one.url + "/items/1", content=b"new")
         client.post(one.admin + "/api/v1/purge", json={"tags": ["items"], "wait": "2s"})
+        client.delete(one.admin + "/api/v1/keys/cacheproxy:tenant-global:items:1:v1")
         with fresh_valkey.client() as redis:
             redis.publish("cacheproxy:events", "nonsense")
         _life_without_redis(one, fresh_valkey, client)
@@ -161,7 +162,7 @@ def test_every_metric_is_fed(sidecars, fresh_valkey, tmp_path) -> None:
         assert samples(text, "cacheproxy_refused_requests_total")['{reason="session-required"}'] == 1
         assert samples(text, "cacheproxy_invalidation_lag_seconds_count")[""] >= 1
         operations = samples(text, "cache_operation_duration_seconds_count")
-        assert {'{operation="get"}', '{operation="set"}'} <= operations.keys()
+        assert operations.keys() == {f'{{operation="{name}"}}' for name in ("get", "set", "delete")}
 
 
 def _life_without_redis(one, fresh_valkey, client: httpx.Client) -> None:
