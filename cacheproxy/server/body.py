@@ -153,7 +153,7 @@ class BodyStream:
 
     @property
     def complete(self) -> bytes | None:
-        """The whole body if it is here and nobody has begun to read it, so that it can go on with its head; else None."""
+        """The whole body if it is here and nobody has begun to read it: it can go on with its head. Else None."""
         return b"".join(self._chunks) if self._ended and not self._asked else None
 
     def feed(self, chunks: list[bytes]) -> None:
