@@ -37,5 +37,5 @@ def _start(place: Place, command: Callable[[int], list[str]], redis: str) -> tup
     arguments, environment = command(port), {"CACHEPROXY_REDIS": redis, "CACHEPROXY_ACCESS_LOG": "off"}
     began = time.perf_counter()
     with running(arguments, SERVER_CORE, log, environment) as process:
-        await_answer(port, "/items/1", log, wait_s=0.001)
+        await_answer(process, port, "/items/1", log, wait_s=0.001)
         return time.perf_counter() - began, process.rss_bytes()

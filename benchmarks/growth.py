@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from load import Generator, Load, Run, median_run
-from servers import Place, Server, sidecar
+from servers import Place, Server, many_routes, sidecar
 
 ASKED_KEYS = 1_000
 BODY_BYTES = 300
+_SETTLED = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +26,20 @@ def by_routes(place: Place, generator: Generator, sizes: Sequence[int], rounds: 
     """Requests for ever new targets of the last of so many routes, forwarded."""
     with ExitStack() as stack:
         servers = [
-            stack.enter_context(sidecar(place, f"cacheproxy, {size} routes", policy=_policy(place, size)))
+            stack.enter_context(sidecar(place, f"cacheproxy, {size} routes", policy=many_routes(place, size)))
             for size in sizes
         ]
         load = Load(target="/last/", kind="each")
+        for server in servers:
+            _settle(server, generator, load)
         runs = [[generator.run(server, load, seconds) for server in servers] for _ in range(rounds)]
     return [_cost(size, column) for size, column in zip(sizes, zip(*runs, strict=True), strict=True)]
 
 
-def _policy(place: Place, routes: int) -> Path:
-    """A policy whose last route is the one that is asked for."""
-    others = (
-        f'  - {{name: r{n}, match: "GET /r{n}/{{id}}", cache: {{ttl: 60s, key: "r{n}:{{id}}"}}}}'
-        for n in range(routes - 1)
-    )
-    file = place.directory / f"routes-{routes}.yaml"
-    lines = ["version: 1", "routes:", *others, '  - {name: last, match: "/last/{id}"}']
-    file.write_text("\n".join(lines) + "\n", "utf-8")
-    return file
+def _settle(server: Server, generator: Generator, load: Load) -> None:
+    """Wait until it answers as fast as it will: after a start the policy is read once more, in case it has changed."""
+    while generator.run(server, load, 1).requests < _SETTLED:
+        pass
 
 
 def by_keys(place: Place, generator: Generator, sizes: Sequence[int], rounds: int, seconds: int) -> list[Cost]:
@@ -74,4 +70,6 @@ def key_overhead_bytes(costs: Sequence[Cost]) -> float:
 
 def _cost(many: int, runs: Sequence[Run]) -> Cost:
     middle = median_run(runs)
+    if middle.errors:
+        raise RuntimeError(f"{middle.errors} of {middle.requests} requests failed")
     return Cost(many, middle.cpu_ms, middle.rate, middle.rss_bytes)

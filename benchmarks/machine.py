@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-READY_S = 15.0
+READY_S = 60.0
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE = CORES[0]
 """For the server that is measured, and nothing else of ours."""
@@ -85,11 +85,13 @@ def running(command: list[str], core: int, log: Path, environment: dict[str, str
             popen.wait()
 
 
-def await_answer(port: int, path: str, log: Path, status: bytes = b"200", wait_s: float = 0.02) -> None:
+def await_answer(
+    process: Process, port: int, path: str, log: Path, status: bytes = b"200", wait_s: float = 0.02
+) -> None:
     """Wait until GET ``path`` is answered with ``status``. RuntimeError with the end of ``log`` where it never is."""
     give_up_at = time.perf_counter() + READY_S
     while _status(port, path) != status:
-        if time.perf_counter() > give_up_at:
+        if time.perf_counter() > give_up_at or process.popen.poll() is not None:
             raise RuntimeError(f"port {port} does not answer: {log.read_text('utf-8', 'replace')[-2000:]}")
         time.sleep(wait_s)
 

@@ -79,7 +79,7 @@ def origin(place: Place) -> Iterator[Origin]:
         stream.truncate(STREAM_BYTES)
     config, log = place.render("origin.conf", 0), place.directory / "origin.log"
     with running([binary("nginx"), "-p", str(place.directory), "-c", str(config)], LOAD_CORE, log) as process:
-        await_answer(place.origin, "/items/1", log)
+        await_answer(process, place.origin, "/items/1", log)
         yield Origin(place.origin, process)
 
 
@@ -177,7 +177,7 @@ def _served(
 ) -> Iterator[Server]:
     log = place.directory / f"{name.replace(' ', '-')}.log"
     with running(command, SERVER_CORE, log, environment) as process:
-        await_answer(port, "/items/1", log, answers)
+        await_answer(process, port, "/items/1", log, answers)
         yield Server(name, port, process)
 
 
@@ -191,12 +191,25 @@ def installed() -> list[str]:
     return [name for name, (program, _) in PEERS.items() if binary(program)]
 
 
+def many_routes(place: Place, routes: int) -> Path:
+    """A policy of so many routes, the last of which forwards ``/last/{id}``."""
+    others = (
+        f'  - {{name: r{n}, match: "GET /r{n}/{{id}}", cache: {{ttl: 60s, key: "r{n}:{{id}}"}}}}'
+        for n in range(routes - 1)
+    )
+    file = place.directory / f"routes-{routes}.yaml"
+    lines = ["version: 1", "routes:", *others, '  - {name: last, match: "/last/{id}"}']
+    file.write_text("\n".join(lines) + "\n", "utf-8")
+    return file
+
+
 def starters(place: Place) -> list[tuple[str, Callable[[int], list[str]], str]]:
     """Name, command for a port, and what state a sidecar is to use (``CACHEPROXY_REDIS``), for each server."""
     ours = partial(_sidecar, place)
     return [
         ("cacheproxy", ours, "none"),
         ("cacheproxy, embedded Valkey", ours, "embedded"),
+        ("cacheproxy, 1,000 routes", partial(_sidecar, place, policy=many_routes(place, 1_000)), "none"),
         *((name, partial(PEERS[name][1], place), "") for name in installed()),
         ("FastAPI", partial(_fastapi, place), ""),
     ]
