@@ -294,6 +294,21 @@ def test_a_stop_amid_a_load(raw_sidecars, raw_origin) -> None:
         wire.close()
 
 
+def test_a_stop_that_an_origin_holds_up(raw_sidecars, raw_origin, connect) -> None:
+    """SIGTERM waits for requests under way no longer than it was told to."""
+    [sidecar] = raw_sidecars(
+        1, "none", policy=POLICY.replace("first_byte: 1s", "first_byte: 30s"), CACHEPROXY_DRAIN_TIMEOUT="1s"
+    )
+    path = raw_origin.path("/any")
+    raw_origin.only(path, HANG)
+    connect(sidecar).send(get(path))
+    await_seen(raw_origin, path)
+    began = time.monotonic()
+    sidecar.send(signal.SIGTERM)
+    assert 0 == sidecar.popen.wait(10)
+    assert time.monotonic() - began < IN_TIME_S
+
+
 # Redis
 
 
@@ -389,12 +404,10 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__.strip("_"))
-def test_redis_costs_hits_never_requests(raw_sidecars, raw_origin, connect, valkeys, fault) -> None:
+def test_redis_costs_hits_never_requests(replicas, server, raw_origin, connect, fault) -> None:
     """While Redis is {fault}, every answer is right and in time; when it is well again, caching and purges are."""
-    server = valkeys()
     with server.client() as client:
         client.set("session:ann", json.dumps({"user_id": "1"}), ex=3600)
-        replicas = raw_sidecars(2, server.url, policy=POLICY)
         paths = [raw_origin.path(kind) for kind in ("/c", "/c", "/limited", "/user", "/any", "/denied")]
         for path in paths:
             raw_origin.only(path, own)

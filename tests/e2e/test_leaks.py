@@ -280,6 +280,27 @@ def test_an_odd_cookie_is_no_session(replicas, raw_origin, connect, kind, cookie
     assert 1 == len(raw_origin.seen(path))
 
 
+GUARDED = [
+    "/user/$", "/user//$", "//user/$", "/%75ser/$", "/user/$/", "/user/$//", "/user;x/$", "/user/$;x", "/user/$%00",
+    "/./user/$", "/user/./$", "/x/../user/$", "/user%2f$", "/user\\$", "/user/$?x", "/user/%2e/$", "/user/$/.",
+    "/user/$%2f",
+    "/user/$%3fx", "/user/$%23", "/user%00/$", "/user/x/../$", "/%2e/user/$", "/user/..;/user/$", "/;/user/$",
+    "/%2fuser/$",
+    "/user%c0%af$", "/%252e/user/$", "/static%2f..%2fuser/$",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"get"])
+def test_no_spelling_gets_around_a_guard(replicas, raw_origin, connect, method) -> None:
+    """What an origin might read as the path of a route that requires a session never reaches it without one."""
+    name = raw_origin.path("")[1:].decode()
+    for target in GUARDED:
+        raw = target.replace("$", name).encode()
+        status = connect(replicas[0]).ask(get(raw, method=method), method.decode()).status
+        assert status in {400, 401, 501}, target
+    assert name.encode() not in b" ".join(raw_origin.lines())
+
+
 def test_a_purge_stays_within_its_tenant(raw_sidecars, raw_origin, connect, store) -> None:
     """Where tenants are enforced, a write by one purges nothing of another's."""
     [sidecar] = raw_sidecars(1, store.url, policy=POLICY.replace("session.org_id}", "session.org_id, enforce: true}"))

@@ -35,8 +35,11 @@ PATIENT = EdgeLimits()
 class NoLane:
     """An express lane that knows nothing."""
 
-    def answer(self, raw: bytes, *, trusted: bool) -> None:
+    def answer(self, raw: bytes, **_: object) -> None:
         """Never."""
+
+    def asking(self, *_: object, **__: object) -> None:
+        """Nothing."""
 
     def learn(self, *_: object, **__: object) -> None:
         """Nothing."""
