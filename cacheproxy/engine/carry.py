@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.degrade import Degrade, Role
@@ -42,6 +43,8 @@ class _Arrived:
     requested_at: float
     received_at: float
     stamp: Stamp | None
+    asked_at: float = -inf
+    """Monotonic."""
 
 
 _LIES_IN_THE_RESPONSE = frozenset(PassReason) - {
@@ -77,11 +80,11 @@ class Carrier:
     async def carry(self, job: FillJob, stamp: Stamp | None) -> Shared:
         """What the origin's answer gives to all who wait; the job's leader is told first. UpstreamError."""
         variants = await self._variants(job)
-        requested_at = self._clock.now()
+        requested_at, asked_at = self._clock.now(), self._clock.monotonic()
         asked = job.sent
         sent = asked.with_fields(_asking(job, asked, variants))
         head, body = await self._origin.send(job.exchange, sent, None)
-        arrived = _Arrived(head, body, requested_at, self._clock.now(), stamp)
+        arrived = _Arrived(head, body, requested_at, self._clock.now(), stamp, asked_at)
         if head.status == 304 and variants:
             return await self._confirmed(job, arrived, variants)
         if head.status == 304:
@@ -179,10 +182,11 @@ class Carrier:
             stored=arrived.stamp is not None,
             age=arrived.head.fields.get(b"age"),
             arrived=arrived.head.fields.without({b"age"}),
+            asked_at=arrived.asked_at,
         )
         job.leader.tell(filled)
         if arrived.stamp is None:
-            return Unstamped(entry, job.purges)
+            return Unstamped(entry, arrived.asked_at)
         await self._write(entry)
         return filled
 

@@ -12,7 +12,7 @@ from cacheproxy.clock import Clock
 from cacheproxy.engine.carry import Carrier
 from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.exchange import Exchange
-from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Outcome, Shared, Unstamped
+from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Outcome, Shared
 from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.engine.serve import whole_seconds
 from cacheproxy.errors import UpstreamError
@@ -86,10 +86,10 @@ class Filler:
             raise UpstreamError(503, "shut-down", sent=True) from None
 
     async def _follow(self, job: FillJob) -> Filled | None:
-        """What another's fill stored, if it may answer ``job`` too; None where ``job`` must fetch for itself.
+        """What another's fill brought, if it may answer ``job`` too; None where ``job`` must fetch for itself.
 
-        It is looked up like any stored response: requests differ in what Vary names, and since that fill began the
-        response may have been purged. Those whom it did not serve may have a fill in common, but wait no third time.
+        Who came after the origin was asked looks it up like any stored response: it may have been purged before that.
+        Those whom it did not serve may have a fill in common, but wait no third time.
         UpstreamError where the origin failed, and would have failed ``job`` too.
         """
         for turn in range(1, MAX_FOLLOWED + 1):
@@ -106,18 +106,17 @@ class Filler:
                 continue
             if isinstance(shared, GaveUp):
                 break
-            filled = self._unstored(job, shared) or await self._filled_meanwhile(job)
+            filled = self._in_time(job, shared.entry, shared.asked_at)
+            if filled is None and isinstance(shared, Filled):
+                filled = await self._filled_meanwhile(job)
             if filled is not None:
                 return filled
         job.shared = False
         return None
 
-    def _unstored(self, job: FillJob, shared: Shared) -> Filled | None:
-        """What came while the tag clock was silent, if it answers ``job`` too and nothing was purged here since."""
-        if not isinstance(shared, Unstamped) or shared.purges != self._purger.asked:
-            return None
-        entry = shared.entry
-        if variance(entry.vary, job.request.fields) != entry.variance:
+    def _in_time(self, job: FillJob, entry: Entry, asked_at: float) -> Filled | None:
+        """``entry``, if ``job`` came before the origin was asked for it, and it answers ``job`` too."""
+        if job.exchange.started >= asked_at or variance(entry.vary, job.request.fields) != entry.variance:
             return None
         decided = plan(job.request, entry, job.rules, self._clock.now())
         return Filled(entry, 0, stored=False, age=whole_seconds(decided.age_s)) if isinstance(decided, Serve) else None
@@ -157,7 +156,6 @@ class Filler:
 
     def _job(self, exchange: Exchange, decided: Fetch | Revalidate, request: RequestHead) -> FillJob:
         job = FillJob.of(exchange, decided, request)
-        job.purges = self._purger.asked
         job.shared = request.method == "GET" and b"range" not in request.fields
         if self._hit_for_miss.remembers(job.key):
             self._recorder.event(Event.HIT_FOR_MISS)

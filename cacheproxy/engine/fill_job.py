@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from math import inf
 
 from cacheproxy.engine.anonymity import anonymous, personal_fields
 from cacheproxy.engine.exchange import Exchange
@@ -27,6 +28,8 @@ class Filled:
     """Its Age now; None where it came from the origin without one."""
     arrived: Fields | None = None
     """All fields that came from the origin just now, those that may not be stored among them: for the leader alone."""
+    asked_at: float = -inf
+    """When the origin was asked (monotonic): nothing purged before that can be in it, whoever came by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,11 @@ class Passed:
 class Unstamped:
     """A response that may be shared, but not stored: while the tag clock is silent nobody could tell a later purge.
 
-    It is for those who waited for it, if this replica was asked for no purge since: ``purges`` is how many it had been
-    asked for when the fill began.
+    It is for those who came before the origin was asked, at ``asked_at``.
     """
 
     entry: Entry
-    purges: int
+    asked_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +126,6 @@ class FillJob:
     """Whether others may join it, and a lease is taken."""
     personal: frozenset[bytes] = frozenset()
     """Request fields that say who asks: kept from the origin as long as the answer may be for many."""
-    purges: int = 0
-    """How many purges this replica had been asked for when the fill began."""
     in_full: bool = False
     """Whether they are sent after all, because the answer is not for many."""
 

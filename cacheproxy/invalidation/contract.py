@@ -48,11 +48,6 @@ class Receipt:
 class Purger(Protocol):
     """Carries out purges, durably."""
 
-    @property
-    def asked(self) -> int:
-        """How many purges this replica was asked for, carried out or not."""
-        ...
-
     async def begin(self, budget: Budget | None = None) -> Stamp:
         """A tag-clock stamp, to be taken before the origin is contacted. StateError."""
         ...

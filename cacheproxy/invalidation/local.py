@@ -12,7 +12,6 @@ class LocalPurger:
     """A contract.Purger in memory, for ``--redis none``. Its purges are in force when they return."""
 
     settled = True
-    asked = 0
 
     def __init__(self, mirror: Mirror, replica: str, max_lifetime_s: float, clock: Clock | None = None) -> None:
         """Trust ``mirror`` from now on: nobody else can change what it holds."""
@@ -33,7 +32,6 @@ class LocalPurger:
 
     async def purge(self, purge: Purge, *, wait_s: float | None = None) -> Receipt:  # noqa: ARG002 - as above
         """Purge at once."""
-        self.asked += 1
         at_us, after_us, self._last_us = self._tick(), self._last_us, self._now_us
         self._mirror.apply(Applied(epoch=self._epoch, at_us=at_us, tags=purge.tags, mode=purge.mode))
         self._compact(at_us)

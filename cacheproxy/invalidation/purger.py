@@ -30,8 +30,6 @@ class RedisPurger:
         self._receipts = receipts
         self._outbox = outbox or Outbox()
         self._flushing: asyncio.Task[None] | None = None
-        self.asked = 0
-        """How many purges this replica was asked for, carried out or not."""
 
     @property
     def settled(self) -> bool:
@@ -44,7 +42,6 @@ class RedisPurger:
 
     async def purge(self, purge: Purge, *, wait_s: float | None = None) -> Receipt:
         """Purge on every replica; with ``wait_s``, come back when all live ones have. StateError if not recorded."""
-        self.asked += 1
         if wait_s is None:
             recorded = await self._record(purge)
             return _receipt(recorded)

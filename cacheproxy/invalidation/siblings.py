@@ -40,11 +40,6 @@ class SharingPurger:
         self._own = own
         self._siblings = siblings
 
-    @property
-    def asked(self) -> int:
-        """How many purges this worker was asked for."""
-        return self._own.asked
-
     async def begin(self, budget: Budget | None = None) -> Stamp:
         """A stamp of this worker's own clock."""
         return await self._own.begin(budget)

@@ -8,7 +8,6 @@ from structlog.testing import capture_logs
 from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.recorder import NullRecorder
 from cacheproxy.errors import StateError
-from cacheproxy.invalidation.contract import Purge
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.storage.memory import MemoryStore
 from cacheproxy.upstream.fake import Answer
@@ -162,11 +161,21 @@ async def test_other_errors_are_not_hidden() -> None:
         await Degrade(NullRecorder()).instead(Role.CACHE, bug(), None)
 
 
-async def test_without_the_tag_clock_a_cold_key_is_still_asked_for_once(house) -> None:
-    """Those who waited for a response share it though it cannot be stored: an outage is no stampede."""
-    house.origin.script("/items/1", ok(b"one"))
+def without_tag_clock(house) -> None:
+    """Neither a lease nor a stamp is to be had, and to find that out takes a while."""
+
+    async def a_while(name: str) -> None:
+        house.clock.pass_s(0.01 * (name == "acquire"))
+
+    house.leases.before = a_while
     house.purger.fails.add("begin")
     house.leases.fails.add("acquire")
+
+
+async def test_without_the_tag_clock_a_cold_key_is_still_asked_for_once(house) -> None:
+    """Those who waited for a response share it though it cannot be stored: an outage is no stampede."""
+    without_tag_clock(house)
+    house.origin.script("/items/1", ok(b"one"))
     house.origin.hold()
     asked = [asyncio.create_task(house.ask("/items/1")) for _ in range(10)]
     await house.origin.arrived(1)
@@ -177,14 +186,38 @@ async def test_without_the_tag_clock_a_cold_key_is_still_asked_for_once(house) -
     assert all(b"stored" not in answer["cache-status"].encode() for answer in answers)
 
 
-async def test_what_could_not_be_stamped_is_not_shared_past_a_purge(house) -> None:
-    """Who waited while a purge was asked for may be due something newer, and asks for it."""
+async def test_what_could_not_be_stamped_is_for_those_who_came_before_it_was_asked_for(house) -> None:
+    """Who came later may be due something newer, of whose purge nothing was heard. They ask once for all of them."""
+    without_tag_clock(house)
     house.origin.script("/items/1", ok(b"old"), ok(b"new"))
-    house.purger.fails.add("begin")
-    house.leases.fails.add("acquire")
     house.origin.hold()
-    leader, follower = (asyncio.create_task(house.ask("/items/1")) for _ in range(2))
+    early = [asyncio.create_task(house.ask("/items/1")) for _ in range(3)]
     await house.origin.arrived(1)
-    await house.purger.purge(Purge(tags=("items",)))
+    house.clock.pass_s(1)
+    late = [asyncio.create_task(house.ask("/items/1")) for _ in range(3)]
+    await house.quiet()
     house.origin.release()
-    assert (b"old", b"new") == ((await leader).body, (await follower).body)
+    assert [b"old"] * 3 + [b"new"] * 3 == [(await each).body for each in (*early, *late)]
+    assert 2 == house.origin.count("/items/1")
+
+
+async def test_who_came_before_the_origin_was_asked_need_not_look_it_up(house) -> None:
+    """Nothing that was purged before they came can be in it; who came later looks up whether it was purged since."""
+
+    async def a_while(name: str) -> None:
+        house.clock.pass_s(0.01 * (name == "acquire"))
+
+    house.leases.before = a_while
+    house.origin.script("/items/1", ok(b"old"), ok(b"new"))
+    house.origin.hold()
+    early = [asyncio.create_task(house.ask("/items/1")) for _ in range(3)]
+    await house.origin.arrived(1)
+    house.clock.pass_s(1)
+    late = [asyncio.create_task(house.ask("/items/1")) for _ in range(3)]
+    await house.quiet()
+    await house.purge("items")
+    looked_up = house.store.calls["read"]
+    house.origin.release()
+    assert [b"old"] * 3 + [b"new"] * 3 == [(await each).body for each in (*early, *late)]
+    # each of those late, and the one of them who asks again, once it has the lease
+    assert looked_up + 4 == house.store.calls["read"]
