@@ -4,7 +4,7 @@ import asyncio
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.admission import Admission
@@ -32,12 +32,11 @@ from cacheproxy.policy.route import Policy, Served
 from cacheproxy.policy.router import Match, Router
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.semantics.cache_status import Detail
-from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.freshness import current_age
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.plan import Fetch, Forward, Refuse, Revalidate, Serve, ServeStale, plan
 from cacheproxy.semantics.tag_clock import Verdict
-from cacheproxy.storage.contract import Entry, Found, Store, Tier
+from cacheproxy.storage.contract import Entry, Found, Store
 from cacheproxy.upstream.contract import OnInterim, RequestBody
 
 

@@ -67,6 +67,13 @@ class Journal:
         )
         self._hits += 1
 
+    def express_refusal(self, method: str, route: str, seconds: float) -> None:
+        """Note a refusal on the express lane. Its lines are those of ``due``: a flood must not fill the log."""
+        self._recorder.request(
+            method=method, route=route, cache_status="bypass", seconds=seconds, resource_type="", hit=False
+        )
+        self._hits += 1
+
     def due(self) -> bool:
         """Whether the next hit should get a line, and so go the ordinary way."""
         return self._lines is AccessLog.SAMPLED and self._hits % HIT_SAMPLE == 0

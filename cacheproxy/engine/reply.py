@@ -36,22 +36,29 @@ class Visited(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blocked:
-    """Says that a reply is the refusal of whoever is over a limit, and hangs on nothing but that."""
+class Terms:
+    """What a repeated reply hangs on beside its request's head, and is asked about each time."""
 
-    route: str
     session: Session | None = None
     """The session it is for: it must still be known, and the same."""
     checks: tuple[Check, ...] = ()
-    """The rates that its request counts against, each time."""
+    """The rates that the request counts against."""
     limit_headers: LimitHeaders = LimitHeaders.BOTH
     by_peer: bool = False
     """Whether the address of the peer matters, which is not in the head."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shelved(Blocked):
-    """Says that a reply hangs on nothing but its request's head, session and rates, and one place in L1.
+class Blocked:
+    """Says that a reply is the refusal of a request over its limit, and hangs on nothing but its terms."""
+
+    terms: Terms
+    route: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelved:
+    """Says that a reply hangs on nothing but its terms and one place in L1, until it is stale.
 
     Its Age is ``now - born_at`` at any ``now``, and the ``ttl`` of Cache-Status ``stale_at - now``, in epoch seconds.
     """
@@ -64,7 +71,9 @@ class Shelved(Blocked):
     stale_at: float
     until: float
     """When it is to be decided anew, in epoch seconds: where it may be refreshed early, before it is stale."""
+    route: str
     resource_type: str
+    terms: Terms = Terms()
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,8 +58,12 @@ class Limiter(Protocol):
         """Count one request against all of ``checks`` in one step, or none. StateError if it could not be told."""
         ...
 
-    def admit_now(self, checks: Sequence[Check]) -> Admitted | Limited | None:
-        """As ``admit``, where that would not have to wait for anything; else None, and nothing is counted."""
+    def admit_now(self, checks: Sequence[Check]) -> Admitted | None:
+        """Admitted and counted, where ``admit`` would do that without waiting for anything; else None."""
+        ...
+
+    def refusal_now(self, checks: Sequence[Check]) -> Limited | None:
+        """The refusal that ``admit`` would give without waiting for anything; else None. Counts nothing."""
         ...
 
 
@@ -70,6 +74,10 @@ class NoLimiter:
         """Admitted, always."""
         return Admitted()
 
-    def admit_now(self, checks: Sequence[Check]) -> Admitted | Limited | None:  # noqa: ARG002
+    def admit_now(self, checks: Sequence[Check]) -> Admitted | None:  # noqa: ARG002
         """Admitted, always."""
         return Admitted()
+
+    def refusal_now(self, checks: Sequence[Check]) -> Limited | None:  # noqa: ARG002
+        """None, always."""
+        return None

@@ -54,11 +54,17 @@ class DelayingLimiter:
             return replace(outcome, delayed_s=self._clock.monotonic() - arrived)
         return outcome
 
-    def admit_now(self, checks: Sequence[Check]) -> Admitted | Limited | None:
-        """As ``inner``; None where a request is to be held back."""
-        if any(check.rule.on_limit is OnLimit.DELAY for check in checks):
+    def admit_now(self, checks: Sequence[Check]) -> Admitted | None:
+        """As ``inner``; None where others wait already."""
+        if self._taken_until and self._behind_others(checks, self._clock.monotonic()):
             return None
         return self._inner.admit_now(checks)
+
+    def refusal_now(self, checks: Sequence[Check]) -> Limited | None:
+        """As ``inner``; None where a request might be held back."""
+        if any(check.rule.on_limit is OnLimit.DELAY for check in checks):
+            return None
+        return self._inner.refusal_now(checks)
 
     def __len__(self) -> int:
         """How many requests are held back."""

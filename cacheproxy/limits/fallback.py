@@ -50,14 +50,18 @@ class FallbackLimiter:
             await self._report_some(budget)
         return outcome
 
-    def admit_now(self, checks: Sequence[Check]) -> Admitted | Limited | None:
+    def admit_now(self, checks: Sequence[Check]) -> Admitted | None:
         """As ``inner``; None while something is owed, which is charged first."""
         if self.degraded or len(self._debts):
             return None
-        outcome = self._inner.admit_now(checks)
-        if isinstance(outcome, Admitted):
+        admitted = self._inner.admit_now(checks)
+        if admitted is not None:
             self._local.charge(_local(checks))
-        return outcome
+        return admitted
+
+    def refusal_now(self, checks: Sequence[Check]) -> Limited | None:
+        """As ``inner``; None while something is owed, which is charged first."""
+        return None if self.degraded or len(self._debts) else self._inner.refusal_now(checks)
 
     async def _report_some(self, budget: Budget | None) -> None:
         """Charge some of what others were admitted without Redis: each request after an outage takes a few along."""
@@ -73,7 +77,7 @@ class FallbackLimiter:
             states = tuple(LimitState(rule=rule, remaining=0, reset_s=DENIED_FOR_S) for rule in denying)
             return Limited(rule=denying[0], retry_after_s=DENIED_FOR_S, states=states, violated=denying)
         local = _local(checks)
-        outcome = self._local.admit_now(local)
+        outcome = self._local.decide(local)
         if isinstance(outcome, Admitted):
             self._debts.note((check, check.cost) for check in local)
         return outcome

@@ -48,25 +48,35 @@ class LeasedLimiter:
         first = next((check for check in checks if _leased(check)), None)
         if first is None:
             return await self._inner.admit(checks, budget)
-        known = self.admit_now(checks)
+        known = self.admit_now(checks) or self.refusal_now(checks)
         if known is not None:
             return known
         async with self._purse(first).lock:
-            return self.admit_now(checks) or await self._take(checks, budget)
+            return self.admit_now(checks) or self.refusal_now(checks) or await self._take(checks, budget)
 
-    def admit_now(self, checks: Sequence[Check]) -> Admitted | Limited | None:
-        """Admitted by permits in hand, which are spent; where they do not reach, what ``inner`` knows."""
-        return self._spend(checks) or self._inner.admit_now(checks)
+    def refusal_now(self, checks: Sequence[Check]) -> Limited | None:
+        """What ``inner`` is sure to refuse, where permits in hand do not reach."""
+        return None if self._in_hand(checks, self._clock.monotonic()) else self._inner.refusal_now(checks)
 
-    def _spend(self, checks: Sequence[Check]) -> Admitted | None:
+    def admit_now(self, checks: Sequence[Check]) -> Admitted | None:
+        """Admitted by permits in hand, which are spent; None, and nothing spent, where they do not reach."""
         now = self._clock.monotonic()
-        purses = [self._purses.get(_key(check)) for check in checks]
-        held = [p for p, check in zip(purses, checks, strict=True) if p is not None and _covers(p, check, now)]
-        if len(held) < len(checks):
+        held = self._in_hand(checks, now)
+        if not held:
             return None
         for purse, check in zip(held, checks, strict=True):
             purse.permits -= check.cost
         return Admitted(tuple(_state(check, purse, now) for check, purse in zip(checks, held, strict=True)))
+
+    def _in_hand(self, checks: Sequence[Check], now: float) -> list[_Purse]:
+        """A purse for each check, with enough in it; empty where one lacks."""
+        held = []
+        for check in checks:
+            purse = self._purses.get(_key(check))
+            if purse is None or not _covers(purse, check, now):
+                return []
+            held.append(purse)
+        return held
 
     async def _take(self, checks: Sequence[Check], budget: Budget | None) -> Admitted | Limited:
         """Ask for a batch under each leased rule; where that is too much to ask, for just this request."""

@@ -27,9 +27,22 @@ class MemoryLimiter:
 
     async def admit(self, checks: Sequence[Check], budget: Budget | None = None) -> Admitted | Limited:  # noqa: ARG002
         """Count one request against all of ``checks``, or none. Never StateError."""
-        return self.admit_now(checks)
+        return self.decide(checks)
 
-    def admit_now(self, checks: Sequence[Check]) -> Admitted | Limited:
+    def admit_now(self, checks: Sequence[Check]) -> Admitted | None:
+        """Admitted and counted, or None."""
+        outcome = self.decide(checks)
+        return outcome if isinstance(outcome, Admitted) else None
+
+    def refusal_now(self, checks: Sequence[Check]) -> Limited | None:
+        """The refusal, or None. Counts nothing."""
+        if any(check.owed for check in checks):
+            return None
+        now_us = self._now_us()
+        outcome = outcome_of(checks, [self._verdict(check, now_us, check.cost)[:3] for check in checks])
+        return outcome if isinstance(outcome, Limited) else None
+
+    def decide(self, checks: Sequence[Check]) -> Admitted | Limited:
         """As ``admit``, which never has to wait."""
         now_us = self._now_us()
         for check in checks:

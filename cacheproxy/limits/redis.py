@@ -47,9 +47,13 @@ class RedisLimiter:
             return seen
         return await self._ask([[replace(check, owed=0) for check in group] for group in groups], budget, count=True)
 
-    def admit_now(self, checks: Sequence[Check]) -> Admitted | Limited | None:
+    def admit_now(self, checks: Sequence[Check]) -> Admitted | None:
         """None unless there is nothing to ask: only Redis knows."""
         return None if checks else Admitted()
+
+    def refusal_now(self, checks: Sequence[Check]) -> Limited | None:  # noqa: ARG002
+        """None: only Redis knows."""
+        return None
 
     async def _ask(self, groups: list[list[Check]], budget: Budget | None, *, count: bool) -> Admitted | Limited:
         standings = await asyncio.gather(*(self._run(group, budget, count=count) for group in groups))

@@ -34,7 +34,7 @@ class RefusalMemory:
 
     async def admit(self, checks: Sequence[Check], budget: Budget | None = None) -> Admitted | Limited:
         """As ``inner``, without asking it where the answer is known. StateError as ``inner``."""
-        known = self.admit_now(checks)
+        known = self.refusal_now(checks)
         if known is not None:
             return known
         began = self._clock.monotonic()
@@ -43,7 +43,11 @@ class RefusalMemory:
             self._remember(checks, outcome, began)
         return outcome
 
-    def admit_now(self, checks: Sequence[Check]) -> Limited | None:
+    def admit_now(self, checks: Sequence[Check]) -> Admitted | None:
+        """As ``inner``, unless a refusal is known."""
+        return None if self.refusal_now(checks) else self._inner.admit_now(checks)
+
+    def refusal_now(self, checks: Sequence[Check]) -> Limited | None:
         """The refusal that a request with ``checks`` is sure to meet, or None where that is not known."""
         now = self._clock.monotonic()
         for check in checks:

@@ -35,11 +35,24 @@ class Cycle:
     async def run(self) -> bool:
         """Answer; whether the connection may be used again."""
         try:
+            if await self._repeated():
+                return self.keep_alive
             reply = await self._edge.handle(self._request, self.body, self._arrived.client, self._interim)
         except Exception:
             log.exception("request failed", path=self._request.path.decode("latin-1"))
             reply = problem(500, "internal-error", "a fault of the proxy; its log has the details")
         return await self._send(reply)
+
+    async def _repeated(self) -> bool:
+        """Answer with what is known, where only its limits have to be asked; whether that was done."""
+        arrived, lane = self._arrived, self._edge.lane
+        known = lane.asking(self._raw, trusted=arrived.client.trusted, peer=arrived.peer)
+        written = None if known is None or self._edge.draining else await lane.ask(known)
+        if written is None:
+            return False
+        self.responding = True
+        self._outlet.write(b"".join(written))
+        return True
 
     def continue_(self) -> None:
         """Tell a client that expects it to go on and send its body (RFC 9110 §10.1.1)."""
@@ -75,7 +88,13 @@ class Cycle:
     def _learn(self, reply: Reply, head: bytes) -> None:
         named = self._request.fields.get(b"x-request-id") == reply.fields.get(b"x-request-id")
         self._edge.lane.learn(
-            self._raw, reply, head, method=self._request.method, trusted=self._arrived.client.trusted, named=named
+            self._raw,
+            reply,
+            head,
+            method=self._request.method,
+            trusted=self._arrived.client.trusted,
+            named=named,
+            peer=self._arrived.peer,
         )
 
     async def _stream(self, head: bytes, body: ReplyStream, *, chunked: bool) -> bool:

@@ -1,21 +1,27 @@
-"""The express lane: a reply that hangs on nothing but its request's head and one place in L1 is repeated as bytes.
+"""The express lane: a reply that hangs on nothing but its request's head and what is at hand is repeated as bytes.
 
 It has no rules of its own. The ordinary way answers first, and says (``Reply.shelved``) on what its answer hangs, and
-for how long. While that stands, the same head gets the same bytes, with Age, ttl and request id brought up to date.
+for how long. While that stands, the same head gets the same bytes, with what changes put in anew: Age, ttl, request id,
+and what is left of limits. Sessions and limits are asked about each time, by the same means as on the ordinary way
+(``engine.gate``); what they cannot say at once may be waited for (``ask``), still without deciding the rest anew.
 """
 
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from cacheproxy.clock import Clock
+from cacheproxy.engine.gate import Gate
 from cacheproxy.engine.record import Journal
-from cacheproxy.engine.reply import Reply, Shelved
+from cacheproxy.engine.reply import Reply
 from cacheproxy.engine.request_id import RequestIds
+from cacheproxy.limits.contract import Admitted
+from cacheproxy.server.known import Known, KnownHit, KnownRefusal, known_answer
 
 MAX_HEAD_BYTES = 4096
-LARGE_BYTES = 16 * 1024
-"""A body from this size on is sent beside its head rather than copied behind it."""
-_FIXED_BYTES = 512
-"""What one known head takes beside its own bytes and those of its answer, about."""
+
+Written = tuple[bytes, bytes]
+"""A response in two parts, of which the second may be empty."""
+Key = bytes | tuple[bytes, str]
+"""A request head, with the peer's address where that matters."""
 
 
 class Shelf(Protocol):
@@ -26,107 +32,82 @@ class Shelf(Protocol):
         ...
 
 
-class _Known:
-    """One request head, and the answer to it, cut at what changes from second to second."""
-
-    __slots__ = (
-        "after",
-        "after_age",
-        "after_ttl",
-        "before_age",
-        "body",
-        "head",
-        "method",
-        "request_id",
-        "shelved",
-        "until",
-    )
-
-    def __init__(self, method: str, head: bytes, body: bytes, shelved: Shelved, request_id: bytes | None) -> None:
-        """Cut ``head``, whose last Age, ttl and X-Request-ID are our own. ValueError if they are not there."""
-        at_age = head.rindex(b"\r\nage: ") + 7
-        age_ends = head.index(b"\r\n", at_age)
-        at_ttl = head.index(b"; ttl=", head.rindex(b"\r\ncache-status: cacheproxy; ")) + 6
-        ttl_ends = at_ttl + len(head[at_ttl:].split(b"\r\n", 1)[0].split(b";", 1)[0])
-        at_id = head.rindex(b"\r\nx-request-id: ") + 16
-        id_ends = head.index(b"\r\n", at_id)
-        if not at_age < at_ttl < at_id:
-            raise ValueError("a head in another order than ours")
-        self.method = method
-        self.before_age, self.after_age = head[:at_age], head[age_ends:at_ttl]
-        self.after_ttl, self.after = head[ttl_ends:at_id], head[id_ends:]
-        self.body = body
-        if len(body) < LARGE_BYTES:
-            self.after, self.body = self.after + body, b""
-        self.shelved = shelved
-        self.request_id = request_id
-        self.head = b""
-        self.until = 0.0
-
-    def renew(self, now: float) -> bool:
-        """Bring Age and ttl up to date, until the next of them changes; False once it is to be decided anew."""
-        age_s, ttl_s = now - self.shelved.born_at, self.shelved.stale_at - now
-        if ttl_s <= 0 or age_s < 0 or now >= self.shelved.until:
-            return False
-        self.head = b"%s%d%s%d%s" % (self.before_age, age_s, self.after_age, ttl_s, self.after_ttl)
-        self.until = min(now + min(1.0 - age_s % 1.0, ttl_s % 1.0 or 1.0, ttl_s), self.shelved.until)
-        return True
-
-
 class ExpressLane:
-    """Knows the heads that were answered from L1 lately. Bounded in bytes: the oldest is forgotten first."""
+    """Knows the heads that were answered from L1, or refused, lately. Bounded in bytes: the oldest are forgotten."""
 
-    def __init__(self, shelf: Shelf, journal: Journal, clock: Clock, max_bytes: int = 16 << 20) -> None:
+    def __init__(self, shelf: Shelf, gate: Gate, journal: Journal, clock: Clock, max_bytes: int = 16 << 20) -> None:
         """Answer from ``shelf``; ``max_bytes`` bounds what is known."""
         self._shelf = shelf
+        self._gate = gate
         self._journal = journal
         self._now, self._monotonic = clock.now, clock.monotonic
         self._request_ids = RequestIds()
         self._max_bytes = max_bytes
-        self._known: tuple[dict[bytes, _Known], dict[bytes, _Known]] = ({}, {})
+        self._known: tuple[dict[Key, Known], dict[Key, Known]] = ({}, {})
         """By head: for clients, and for proxies that are believed."""
         self._bytes = 0
 
-    def answer(self, raw: bytes, *, trusted: bool) -> tuple[bytes, bytes] | None:
-        """The response to the request head ``raw`` in two parts (the second may be empty), or None.
+    def answer(self, raw: bytes, *, trusted: bool, peer: str = "") -> Written | None:
+        """The response to the request head ``raw``, or None: then ``ask``, or the ordinary way, must find it.
 
-        None says that the ordinary way must find it.
         ``trusted`` says whether it came from a proxy that is believed: then the same head may mean something else.
         """
-        known = self._known[trusted].get(raw)
+        table = self._known[trusted]
+        key: Key = raw
+        known = table.get(raw)
         if known is None:
-            return None
+            key = raw, peer
+            known = table.get(key)
+            if known is None:
+                return None
         started = self._monotonic()
-        shelved = known.shelved
-        if not self._shelf.unchanged(shelved.key, shelved.place, started) or self._journal.due():
-            self._forget(raw, trusted)
+        if self._journal.due() or not self._stands(known, started):
+            self._forget(key, trusted)
             return None
-        now = self._now()
-        if not known.until - 1.0 <= now < known.until and not known.renew(now):
-            self._forget(raw, trusted)
-            return None
-        shelved.slot.visited = True
-        request_id = known.request_id or self._request_ids.new()
-        head = b"%s%s%s" % (known.head, request_id, known.after)
-        self._journal.express(known.method, shelved.route, shelved.resource_type, self._monotonic() - started)
-        return head, known.body
+        if isinstance(known, KnownRefusal):
+            return self._refuse(known, key, trusted, started)
+        admitted = _UNLIMITED
+        if known.shelved.terms.checks:
+            asked = self._gate.admit_now(known.shelved.terms.checks)
+            if asked is None:
+                return None
+            admitted = asked
+        return self._repeat(known, admitted, started)
 
-    def learn(self, raw: bytes, reply: Reply, head: bytes, *, method: str, trusted: bool, named: bool) -> None:
+    def asking(self, raw: bytes, *, trusted: bool, peer: str) -> KnownHit | None:
+        """The hit that ``raw`` may be answered with, once its limits have been asked elsewhere."""
+        table = self._known[trusted]
+        known = table[raw] if raw in table else table.get((raw, peer))
+        return known if isinstance(known, KnownHit) and known.shelved.terms.checks else None
+
+    async def ask(self, known: KnownHit) -> Written | None:
+        """The response, counted; None where the ordinary way must find it.
+
+        That counts the request again, where what was known has changed while its limits were asked: too much, never
+        too little.
+        """
+        started = self._monotonic()
+        admitted = await self._gate.admit(known.shelved.terms.checks)
+        if admitted is None or not self._stands(known, self._monotonic()):
+            return None
+        return self._repeat(known, admitted, started)
+
+    def learn(
+        self, raw: bytes, reply: Reply, head: bytes, *, method: str, trusted: bool, named: bool, peer: str = ""
+    ) -> None:
         """Remember that ``raw`` was answered with ``head`` and the body of ``reply``, which says on what it hangs.
 
         ``named`` says that the client gave the request its id.
         """
-        if reply.shelved is None or len(raw) > MAX_HEAD_BYTES or not isinstance(reply.body, bytes):
+        if reply.shelved is None or len(raw) > MAX_HEAD_BYTES or not self._gate.knows(reply.shelved.terms.session):
             return
-        body = reply.body if method != "HEAD" and reply.status != 304 else b""
-        request_id = reply.fields.get(b"x-request-id") if named else None
-        try:
-            known = _Known(method, head, body, reply.shelved, request_id)
-        except ValueError:
+        known = known_answer(method, head, reply, reply.fields.get(b"x-request-id") if named else None)
+        if known is None:
             return
-        self._forget(raw, trusted)
-        self._known[trusted][raw] = known
-        self._bytes += _size(raw, known)
+        key = (raw, peer) if reply.shelved.terms.by_peer else raw
+        self._forget(key, trusted)
+        self._known[trusted][key] = known
+        self._bytes += len(raw) + len(known)
         while self._bytes > self._max_bytes:
             fuller = len(self._known[True]) > len(self._known[False])
             self._forget(next(iter(self._known[fuller])), fuller)
@@ -136,11 +117,39 @@ class ExpressLane:
         self._known = ({}, {})
         self._bytes = 0
 
-    def _forget(self, raw: bytes, trusted: bool) -> None:  # noqa: FBT001 - the parts of a key
-        known = self._known[trusted].pop(raw, None)
+    def _stands(self, known: Known, monotonic: float) -> bool:
+        """Whether what ``known`` hangs on, its limits aside, is still the same."""
+        match known:
+            case KnownHit():
+                shelved = known.shelved
+                unchanged = self._shelf.unchanged(shelved.key, shelved.place, monotonic)
+                return unchanged and self._gate.knows(shelved.terms.session) and known.is_current(self._now())
+            case KnownRefusal():
+                return self._gate.knows(known.blocked.terms.session)
+            case _:
+                assert_never(known)
+
+    def _repeat(self, known: KnownHit, admitted: Admitted, started: float) -> Written:
+        shelved = known.shelved
+        shelved.slot.visited = True
+        written = known.written(self._request_ids.new(), admitted.states)
+        seconds = self._monotonic() - started
+        self._journal.express(known.method, shelved.route, shelved.resource_type, seconds)
+        return written
+
+    def _refuse(self, known: KnownRefusal, key: Key, trusted: bool, started: float) -> Written | None:  # noqa: FBT001 - a key's part
+        limited = self._gate.refusal_now(known.blocked.terms.checks)
+        if limited is None:
+            self._forget(key, trusted)
+            return None
+        written = known.written(self._request_ids.new(), limited, self._now())
+        self._journal.express_refusal(known.method, known.blocked.route, self._monotonic() - started)
+        return written
+
+    def _forget(self, key: Key, trusted: bool) -> None:  # noqa: FBT001 - the parts of a key
+        known = self._known[trusted].pop(key, None)
         if known is not None:
-            self._bytes -= _size(raw, known)
+            self._bytes -= len(key if isinstance(key, bytes) else key[0]) + len(known)
 
 
-def _size(raw: bytes, known: _Known) -> int:
-    return _FIXED_BYTES + len(raw) + len(known.before_age) + len(known.after) + len(known.body)
+_UNLIMITED = Admitted()

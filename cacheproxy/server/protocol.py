@@ -160,8 +160,8 @@ class EdgeProtocol(asyncio.Protocol):
 
     def _express(self, raw: bytes) -> bool:
         """Answer at once if ``raw`` is a head that is known and needs nothing but memory. On any doubt: False."""
-        answer = self._edge.lane.answer(raw, trusted=self._trusted)
-        if answer is None or self._edge.draining:
+        answer = None if self._edge.draining else self._edge.lane.answer(raw, trusted=self._trusted, peer=self._peer)
+        if answer is None:
             return False
         head, body = answer
         self._transport.write(head)

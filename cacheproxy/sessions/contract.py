@@ -22,10 +22,18 @@ class Sessions(Protocol):
         """The session, or None where it is unknown, expired or malformed. StateError if it could not be told."""
         ...
 
+    def peek(self, session_id: str) -> Session | None:
+        """The session, where it is at hand and ``load`` would not ask anybody; never waits."""
+        ...
+
 
 class NoSessions:
     """Nobody has a session: a policy without them."""
 
     async def load(self, session_id: str, budget: Budget | None = None) -> Session | None:  # noqa: ARG002
+        """None, always."""
+        return None
+
+    def peek(self, session_id: str) -> Session | None:  # noqa: ARG002
         """None, always."""
         return None

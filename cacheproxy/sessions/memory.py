@@ -50,7 +50,7 @@ class SessionMemory:
         self._trusted_until = -inf
 
     def peek(self, session_id: str) -> Session | None:
-        """The session if it is at hand and may be trusted; never waits."""
+        """The session if it is at hand and may be trusted: the same object as long as it is not looked up anew."""
         now = self._clock.monotonic()
         kept = self._kept.get(session_id) if now < self._trusted_until else None
         if kept is None or kept.until <= now or expired(kept.session.fields, self._clock.now()):

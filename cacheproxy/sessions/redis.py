@@ -19,6 +19,10 @@ class RedisSessions:
         self._rules = rules
         self._clock = clock
 
+    def peek(self, session_id: str) -> Session | None:  # noqa: ARG002
+        """None: only Redis knows."""
+        return None
+
     async def load(self, session_id: str, budget: Budget | None = None) -> Session | None:
         """The session, or None where it is unknown, expired or malformed. StateError if Redis did not say."""
         ttl_ms = round(self._rules.ttl_s * 1000) if self._rules.sliding else 0

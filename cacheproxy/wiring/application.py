@@ -22,6 +22,7 @@ from cacheproxy.engine.engine import Active, Engine
 from cacheproxy.engine.fill import Filler
 from cacheproxy.engine.fill_job import Shared
 from cacheproxy.engine.forward import Forwarder
+from cacheproxy.engine.gate import Gate
 from cacheproxy.engine.identify import Identifier
 from cacheproxy.engine.origin_side import OriginSide
 from cacheproxy.engine.posted import Posted
@@ -217,12 +218,13 @@ async def assemble(
         clock=clock,
     )
     journal = Journal(metrics, clock, AccessLog(settings.access_log))
+    admission = Admission(state.limits.limiter, degrade, metrics, state.limits.in_flight)
     engine = Engine(
         active=Active(policy, router),
         store=state.store,
         shelf=state.l1,
         identifier=Identifier(state.sessions, degrade),
-        admission=Admission(state.limits.limiter, degrade, metrics, state.limits.in_flight),
+        admission=admission,
         filler=filler,
         forwarder=Forwarder(side, state.purger, Posted(carrier, state.purger, degrade, tasks, clock), tasks, metrics),
         degrade=degrade,
@@ -232,7 +234,7 @@ async def assemble(
         budget_s=settings.redis_budget,
     )
     adapter = Adapter(engine, settings.listen[1])
-    lane = ExpressLane(state.l1, journal, clock)
+    lane = ExpressLane(state.l1, Gate(state.sessions, admission, settings.redis_budget), journal, clock)
     _watch(metrics, state, flights)
     return Application(
         settings=settings,

@@ -164,7 +164,14 @@ async def test_a_window_that_ends_late_is_not_waited_for(limiter) -> None:
     assert isinstance(await limiter.admit([check]), Limited)
 
 
-async def test_what_may_be_held_back_is_never_answered_without_waiting(limiter) -> None:
-    """``admit_now`` leaves such rules to ``admit``, and answers for the others."""
-    assert limiter.admit_now([Check(rule(), "a")]) is None
-    assert isinstance(limiter.admit_now([Check(rule(on_limit=OnLimit.REJECT), "a")]), Admitted)
+async def test_without_waiting_nobody_overtakes_and_nobody_is_refused(limiter) -> None:
+    """``admit_now`` answers as long as nobody waits; a refusal of what might be held back is never certain."""
+    check, other = Check(rule(), "a"), Check(rule(on_limit=OnLimit.REJECT), "b")
+    assert isinstance(limiter.admit_now([check]), Admitted)
+    assert (None, None) == (limiter.admit_now([check]), limiter.refusal_now([check]))
+    waiting = asking(limiter, check, 1)
+    await settled()
+    assert limiter.admit_now([check]) is None
+    assert isinstance(limiter.admit_now([other]), Admitted)
+    assert isinstance(limiter.refusal_now([other]), Limited)
+    waiting[0].cancel()

@@ -41,7 +41,7 @@ class Shared(MemoryLimiter):
     def admit_now(self, checks: Sequence[Check]) -> None:
         """Nothing is known without asking, as with Redis."""
 
-    decide = MemoryLimiter.admit_now
+    refusal_now = admit_now
 
 
 def rule(limit: int = 1000, period_s: float = 60, **more) -> LimitRule:

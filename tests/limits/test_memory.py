@@ -10,9 +10,9 @@ def test_the_table_is_bounded_and_forgets_who_was_away_the_longest(clock) -> Non
     limiter = MemoryLimiter(clock, max_subjects=10)
     rule = LimitRule(name="r", limit=100, period_s=60)
     for number in range(99):
-        limiter.admit_now([Check(rule, f"passer-by-{number}"), Check(rule, "regular")])
+        limiter.decide([Check(rule, f"passer-by-{number}"), Check(rule, "regular")])
     assert len(limiter) == 10
-    assert limiter.admit_now([Check(rule, "regular")]).states[0].remaining == 0
+    assert limiter.decide([Check(rule, "regular")]).states[0].remaining == 0
 
 
 def test_who_is_refused_takes_no_place(clock) -> None:
@@ -20,6 +20,6 @@ def test_who_is_refused_takes_no_place(clock) -> None:
     limiter = MemoryLimiter(clock)
     gate = Check(LimitRule(name="gate", limit=1, period_s=60), "all")
     each = LimitRule(name="each", limit=1, period_s=60)
-    outcomes = [limiter.admit_now([gate, Check(each, f"client-{number}")]) for number in range(50)]
+    outcomes = [limiter.decide([gate, Check(each, f"client-{number}")]) for number in range(50)]
     assert sum(isinstance(outcome, Admitted) for outcome in outcomes) == 1
     assert len(limiter) == 2

@@ -108,4 +108,4 @@ async def test_it_never_disagrees_with_the_limiter(new_clock, algorithm: Algorit
     for gap_us, cost, subject in requests:
         clock.pass_us(gap_us)
         check = Check(every, subject, cost)
-        assert type(await remembering.admit([check])) is type(plain.admit_now([check]))
+        assert type(await remembering.admit([check])) is type(plain.decide([check]))

@@ -97,6 +97,9 @@ class Lane:
         """Keep it."""
         self.learnt.append((raw, reply, how))
 
+    def asking(self, raw: bytes, **how: Any) -> None:
+        """Nothing is known whose limits would have to be asked."""
+
 
 class Upload:
     """A request body."""
@@ -298,7 +301,7 @@ async def test_the_express_lane_learns_what_hangs_on_the_head_alone() -> None:
     reply = Reply(200, Fields.of(("x-request-id", "mine")), b"", SHELVED)
     street = Street(reply, named)
     await street.cycle.run()
-    assert [(b"raw", reply, {"method": "GET", "trusted": True, "named": True})] == street.lane.learnt
+    assert [(b"raw", reply, {"method": "GET", "trusted": True, "named": True, "peer": ""})] == street.lane.learnt
 
 
 @pytest.mark.parametrize(

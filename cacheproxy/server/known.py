@@ -1,0 +1,145 @@
+"""Answers that are known by their requests' heads, cut at what changes from one time to the next."""
+
+from collections.abc import Sequence
+
+from cacheproxy.engine.over_limit import limited_reply
+from cacheproxy.engine.reply import Blocked, Reply, Shelved
+from cacheproxy.limits.contract import Limited, LimitState
+from cacheproxy.limits.headers import limit_fields, retry_after_s
+from cacheproxy.policy.route import LimitHeaders
+from cacheproxy.semantics.dates import format_http_date
+from cacheproxy.semantics.fields import Fields, Pair
+from cacheproxy.server.wire import render_head
+
+LARGE_BYTES = 16 * 1024
+"""A body from this size on is sent beside its head rather than copied behind it."""
+_FIXED_BYTES = 512
+"""What one known head takes beside its own bytes and those of its answer, about."""
+_ID = b"\r\nx-request-id: "
+
+
+class KnownHit:
+    """A stored response that answers one request head: its Age, ttl, request id and limit fields are put in anew."""
+
+    __slots__ = (
+        "after", "after_age", "after_ttl", "before_age", "body", "head", "method", "request_id", "shelved", "until",
+    )  # fmt: skip
+
+    def __init__(self, method: str, head: bytes, reply: Reply, shelved: Shelved, request_id: bytes | None) -> None:
+        """Cut ``head``, whose last Age, ttl and X-Request-ID are our own. ValueError if they are not there."""
+        at_age = head.rindex(b"\r\nage: ") + 7
+        age_ends = head.index(b"\r\n", at_age)
+        at_ttl = head.index(b"; ttl=", head.rindex(b"\r\ncache-status: cacheproxy; ")) + 6
+        ttl_ends = at_ttl + len(head[at_ttl:].split(b"\r\n", 1)[0].split(b";", 1)[0])
+        at_id = head.rindex(_ID) + len(_ID)
+        id_ends = head.index(b"\r\n", at_id)
+        told = _lines(_behind_id(reply.fields))
+        if not at_age < at_ttl < at_id or not head.startswith(told, id_ends):
+            raise ValueError("a head in another order than ours")
+        self.method = method
+        self.before_age, self.after_age = head[:at_age], head[age_ends:at_ttl]
+        self.after_ttl, self.after = head[ttl_ends:at_id], head[id_ends + len(told) :]
+        self.body = _sent(method, reply)
+        if len(self.body) < LARGE_BYTES:
+            self.after, self.body = self.after + self.body, b""
+        self.shelved = shelved
+        self.request_id = request_id
+        self.head = b""
+        self.until = 0.0
+
+    def is_current(self, now: float) -> bool:
+        """Bring Age and ttl up to date, until the next of them changes; False once it is to be decided anew."""
+        return self.until - 1.0 <= now < self.until or self._renew(now)
+
+    def written(self, request_id: bytes, states: Sequence[LimitState]) -> tuple[bytes, bytes]:
+        """The response, in two parts (the second may be empty); ``states`` are those of its limits."""
+        told = limit_lines(states, self.shelved.terms.limit_headers) if states else b""
+        return b"%s%s%s%s" % (self.head, self.request_id or request_id, told, self.after), self.body
+
+    def _renew(self, now: float) -> bool:
+        age_s, ttl_s = now - self.shelved.born_at, self.shelved.stale_at - now
+        if ttl_s <= 0 or age_s < 0 or now >= self.shelved.until:
+            return False
+        self.head = b"%s%d%s%d%s" % (self.before_age, age_s, self.after_age, ttl_s, self.after_ttl)
+        self.until = min(now + min(1.0 - age_s % 1.0, ttl_s % 1.0 or 1.0, ttl_s), self.shelved.until)
+        return True
+
+    def __len__(self) -> int:
+        """What it takes in memory, about."""
+        return _FIXED_BYTES + len(self.before_age) + len(self.after) + len(self.body)
+
+
+class KnownRefusal:
+    """The 429 that answers one request head: written anew each second, as it says when to come back."""
+
+    __slots__ = ("_after", "_before", "_dressing", "_written_for", "blocked", "method", "request_id")
+
+    def __init__(self, method: str, reply: Reply, blocked: Blocked, request_id: bytes | None) -> None:
+        """``reply`` is dressed: what follows the fields of the refusal itself is the same each time."""
+        at = [name for name, _ in reply.fields].index(b"cache-status")
+        self._dressing = reply.fields.pairs[at:]
+        self._written_for = (-1, -1)
+        self._before = self._after = b""
+        self.method = method
+        self.blocked = blocked
+        self.request_id = request_id
+
+    def written(self, request_id: bytes, limited: Limited, now: float) -> tuple[bytes, bytes]:
+        """The response, in two parts (the second is empty)."""
+        moment = retry_after_s(limited), int(now)
+        if moment != self._written_for:
+            self._write(limited, now)
+            self._written_for = moment
+        return b"%s%s%s" % (self._before, self.request_id or request_id, self._after), b""
+
+    def _write(self, limited: Limited, now: float) -> None:
+        refusal = limited_reply(limited, self.blocked.terms.limit_headers)
+        reply = refusal.with_fields(Fields((*refusal.fields, *self._dressing)))
+        head, _, _ = render_head(
+            reply, head_only=self.method == "HEAD", date=format_http_date(now), close=False, version="1.1"
+        )
+        at_id = head.rindex(_ID) + len(_ID)
+        self._before, self._after = head[:at_id], head[head.index(b"\r\n", at_id) :] + _sent(self.method, reply)
+
+    def __len__(self) -> int:
+        """What it takes in memory, about."""
+        return 3 * _FIXED_BYTES
+
+
+Known = KnownHit | KnownRefusal
+
+
+def known_answer(method: str, head: bytes, reply: Reply, request_id: bytes | None) -> Known | None:
+    """How ``reply``, which was written with ``head``, is repeated; None where it is not."""
+    if not isinstance(reply.body, bytes):
+        return None
+    try:
+        match reply.shelved:
+            case Shelved():
+                return KnownHit(method, head, reply, reply.shelved, request_id)
+            case Blocked():
+                return KnownRefusal(method, reply, reply.shelved, request_id)
+            case None:
+                return None
+    except ValueError:
+        return None
+
+
+def limit_lines(states: Sequence[LimitState], style: LimitHeaders) -> bytes:
+    """The limit fields as lines, each after a line end."""
+    return _lines(limit_fields(states, style))
+
+
+def _lines(pairs: Sequence[Pair]) -> bytes:
+    return b"".join([b"\r\n%s: %s" % pair for pair in pairs])
+
+
+def _behind_id(fields: Fields) -> Sequence[Pair]:
+    """The fields behind our X-Request-ID, the last but for those of limits."""
+    names = [name for name, _ in reversed(fields.pairs)]
+    return fields.pairs[len(names) - names.index(b"x-request-id") :]
+
+
+def _sent(method: str, reply: Reply) -> bytes:
+    assert isinstance(reply.body, bytes)
+    return reply.body if method != "HEAD" and reply.status != 304 else b""
