@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import structlog
 import uvloop
 
+from cacheproxy.cli.log_lines import LogLines
 from cacheproxy.policy.load import load_policy
 from cacheproxy.policy.route import Policy
 from cacheproxy.policy.router import Router
@@ -48,6 +49,7 @@ async def _serve(settings: Settings, policy: Policy, router: Router) -> None:
 
 def log_as_json(level: str) -> None:
     """Write each line of the log as one JSON object."""
+    lines = LogLines(sys.stdout)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -57,7 +59,7 @@ def log_as_json(level: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
