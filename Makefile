@@ -3,6 +3,7 @@
 #   make demo    see the sidecar at work, in front of a sample service
 #   make test    run the tests
 #   make conformance    run the public HTTP cache test suite (needs Node 20)
+#   make bench-coherence    measure how fast purges, leases and events travel between three sidecars
 #   make bench   measure the sidecar beside nginx, Varnish and HAProxy (needs Linux, nginx and wrk)
 
 VENV := .venv
@@ -11,7 +12,7 @@ IS_RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c '$(IS_RECENT)' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo demo-check test conformance bench bench-micro check fix lock clean
+.PHONY: demo demo-check test conformance bench bench-micro bench-coherence check fix lock clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python -m cacheproxy demo
@@ -34,6 +35,10 @@ bench: $(VENV)/dev.stamp
 # Each stage of a request by itself, in microseconds.
 bench-micro: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/micro_stages.py
+
+# Purges, leases and events between three sidecars on one Valkey, each figure beside its aim.
+bench-coherence: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/coherence.py $(ARGS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
