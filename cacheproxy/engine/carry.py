@@ -136,7 +136,9 @@ class Carrier:
             verdict = _shareable(job, arrived.head, verdict)
         if isinstance(verdict, Pass):
             return await self._pass(job, arrived, verdict.reason)
-        if tags.refused or (arrived.stamp is None and (not job.shared or verdict.status == 206)):
+        if tags.refused:
+            return await self._pass(job, arrived, PassReason.TAGS)
+        if arrived.stamp is None and (not job.shared or verdict.status == 206):
             return await self._pass(job, arrived, None)
         return await self._gather(job, arrived, verdict, tags)
 

@@ -30,6 +30,7 @@ class Detail(StrEnum):
     TOO_LARGE = "too-large"
     PRECONDITION = "precondition"
     PERSONALISED = "personalised"
+    TAGS_REFUSED = "tags-refused"
     # Why the cache has no part in it (``policy.keys.NoKeyReason``).
     BYPASS_ASKED = "bypass-asked"
     NO_SESSION = "no-session"

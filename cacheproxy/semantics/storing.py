@@ -66,6 +66,8 @@ class PassReason(StrEnum):
     PRECONDITION = "precondition"
     PERSONALISED = "personalised"
     """It names its caller (the engine's leak guard)."""
+    TAGS = "tags-refused"
+    """Its tags are too many, too large or malformed, so that a purge could miss it (``invalidation.tags``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

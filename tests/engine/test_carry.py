@@ -48,11 +48,13 @@ async def test_a_response_is_purged_by_the_tags_that_it_names(house) -> None:
 
 
 async def test_a_response_whose_tags_cannot_be_kept_is_not_stored(house) -> None:
-    """A purge by one of them would miss it."""
+    """A purge by one of them would miss it. The answer says so."""
     house.origin.script("/items/1", ok(b"one", ("cache-tag", "@route/item")))
     for _ in range(2):
         answer = await house.ask("/items/1")
-        assert (b"one", "cacheproxy; fwd=uri-miss; fwd-status=200") == (answer.body, answer["cache-status"])
+        assert b"one" == answer.body
+        assert "cacheproxy; fwd=uri-miss; fwd-status=200; detail=tags-refused" == answer["cache-status"]
+    assert 2 == house.notes.events["not-stored", "tags-refused"]
 
 
 async def test_a_304_adds_its_tags(house) -> None:
