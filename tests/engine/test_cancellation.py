@@ -19,10 +19,13 @@ import pytest
 
 import cacheproxy.engine
 from cacheproxy.engine.engine import Client
+from cacheproxy.engine.gate import Gate
 from cacheproxy.engine.tasks import Tasks
 from cacheproxy.fills.contract import Waited
 from cacheproxy.fills.governor import Governor
 from cacheproxy.fills.lease import MemoryLeases
+from cacheproxy.limits.contract import Check
+from cacheproxy.policy.route import LimitRule
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.upstream.fake import Answer
@@ -102,6 +105,8 @@ class Scenario:
     """Whether another refresh has to end before there is a turn for one."""
     tunnel: bool = False
     """Whether it is a WebSocket's handshake."""
+    express: bool = False
+    """Whether it is the express lane that asks."""
 
 
 PARTS = [ok(b"01234", ("content-range", "bytes 0-4/10"), ETAG, status=206)]
@@ -165,6 +170,7 @@ SCENARIOS = {
     ),
     "304-unasked": Scenario("/thing", [drops(status=304)]),
     "tunnel": Scenario("/thing", [], tunnel=True),
+    "express": Scenario("/thing", [], express=True),
     "forward": Scenario("/plain", [drops(b"o", b"ne")]),
     "one-at-a-time": Scenario("/held", [drops(b"o", b"ne")]),
     "no-store": Scenario("/asked", [drops(b"o", b"ne")], fields=(("cache-control", "no-store"),)),
@@ -255,17 +261,27 @@ async def shake_hands(house: Any, scenario: Scenario) -> None:
         assert isinstance(admitted, RequestHead)
 
 
+async def pass_gate(house: Any) -> None:
+    """Ask for the express lane whether one more request is within a limit."""
+    gate = Gate(house.sessions, house.engine._admission, 1.0)
+    await gate.admit([Check(LimitRule(name="each", limit=5, period_s=60.0), "somebody")])
+
+
+def asked_by(house: Any, scenario: Scenario) -> Coroutine[Any, Any, Any]:
+    """What the client has begun."""
+    if scenario.express:
+        return pass_gate(house)
+    if scenario.tunnel:
+        return shake_hands(house, scenario)
+    return house.ask(scenario.target, *scenario.fields, method=scenario.method)
+
+
 def begin(house: Any, scenario: Scenario) -> tuple["asyncio.Task[Any]", "asyncio.Task[Any] | None"]:
     """The client that is cut, and its company."""
     company = None
     if scenario.company is not None and not scenario.leads:
         company = house.asking(scenario.target, *scenario.company, method=scenario.method)
-    ask = (
-        shake_hands(house, scenario)
-        if scenario.tunnel
-        else house.ask(scenario.target, *scenario.fields, method=scenario.method)
-    )
-    client = asyncio.create_task(ask)
+    client = asyncio.create_task(asked_by(house, scenario))
     house.asked.append(client)
     if scenario.company is not None and scenario.leads:
         company = house.asking(scenario.target, *scenario.company, method=scenario.method)
