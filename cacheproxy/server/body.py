@@ -45,11 +45,13 @@ class LengthDecoder:
 class ChunkedDecoder:
     """A chunked body (RFC 9112 §7.1). Extensions and trailer fields are checked and dropped."""
 
-    __slots__ = ("_buffer", "_left", "_trailer_bytes", "done")
+    __slots__ = ("_at", "_buffer", "_left", "_trailer_bytes", "done")
 
     def __init__(self) -> None:
         """Expect a first chunk-size line."""
         self._buffer = b""
+        self._at = 0
+        """How much of the buffer is read: cutting that off for each of many small chunks would take quadratic time."""
         self._left = -1
         """Bytes left of the current chunk and its CRLF; -1 between chunks, -2 among the trailers."""
         self._trailer_bytes = 0
@@ -57,14 +59,16 @@ class ChunkedDecoder:
 
     def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
         """See ``Decoder.feed``."""
-        self._buffer += data
+        self._buffer = self._buffer + data if self._buffer else data
+        self._at = 0
         pieces: list[bytes] = []
         while not self.done and self._step(pieces):
             pass
-        if not self.done:
-            return pieces, b""
-        rest, self._buffer = self._buffer, b""
-        return pieces, rest
+        rest, self._buffer = self._buffer[self._at :], b""
+        if self.done:
+            return pieces, rest
+        self._buffer = rest
+        return pieces, b""
 
     def _step(self, pieces: list[bytes]) -> bool:
         """Take one line or piece off the buffer; False where more bytes are needed."""
@@ -81,28 +85,29 @@ class ChunkedDecoder:
 
     def _take_data(self, pieces: list[bytes]) -> bool:
         if self._left > 2:
-            piece = self._buffer[: self._left - 2]
+            piece = self._buffer[self._at : self._at + self._left - 2]
             if not piece:
                 return False
             pieces.append(piece)
-            self._buffer = self._buffer[len(piece) :]
+            self._at += len(piece)
             self._left -= len(piece)
             return True
-        if len(self._buffer) < 2:
+        if len(self._buffer) - self._at < 2:
             return False
-        if not self._buffer.startswith(b"\r\n"):
+        if not self._buffer.startswith(b"\r\n", self._at):
             raise ClientError(400, "chunk", "a chunk does not end where its size says")
-        self._buffer = self._buffer[2:]
+        self._at += 2
         self._left = -1
         return True
 
     def _take_line(self) -> bytes | None:
-        end = self._buffer.find(b"\r\n")
-        if end > _MAX_LINE_BYTES or (end < 0 and len(self._buffer) > _MAX_LINE_BYTES):
-            raise ClientError(400, "chunk", f"a line over {_MAX_LINE_BYTES} bytes in a chunked body")
+        end = self._buffer.find(b"\r\n", self._at, self._at + _MAX_LINE_BYTES + 2)
         if end < 0:
+            if len(self._buffer) - self._at > _MAX_LINE_BYTES + 1:
+                raise ClientError(400, "chunk", f"a line over {_MAX_LINE_BYTES} bytes in a chunked body")
             return None
-        line, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
+        line = self._buffer[self._at : end]
+        self._at = end + 2
         return line
 
     def _chunk_size(self, line: bytes) -> None:

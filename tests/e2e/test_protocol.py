@@ -5,6 +5,7 @@ import base64
 import contextlib
 import hashlib
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,22 @@ def test_idle_and_half_said_requests_hold_up_nobody(sidecar, raw_origin, connect
             [b"", b"GET /x HTTP/1.1\r\nHos", get(b"/x", b"Content-Length: 9", method=b"POST")][number % 3]
         )
     assert [200] * 20 == [connect(sidecar).ask(get(raw_origin.path("/c"))).status for _ in range(20)]
+
+
+def test_a_flood_of_tiny_chunks_holds_up_nobody(sidecar, raw_origin, connect) -> None:
+    """700,000 chunks of a byte each cost time in proportion, not the square of it: others are served meanwhile."""
+    path = raw_origin.path("/x")
+    raw_origin.only(path, lambda seen: ok(b"%d" % len(seen.body)))
+    flooding = connect(sidecar)
+    raw = get(path, b"Transfer-Encoding: chunked", method=b"POST") + b"1\r\nx\r\n" * 700_000 + b"0\r\n\r\n"
+    flood = threading.Thread(target=flooding.send, args=(raw,))
+    began = time.monotonic()
+    flood.start()
+    wire = connect(sidecar)
+    assert [200] * 100 == [wire.ask(get(raw_origin.path("/c"))).status for _ in range(100)]
+    assert b"700000" == flooding.answer().body
+    assert time.monotonic() - began < 8
+    flood.join()
 
 
 def test_events_arrive_one_by_one(sidecar, raw_origin, connect) -> None:
