@@ -136,10 +136,8 @@ class Carrier:
             verdict = _shareable(job, arrived.head, verdict)
         if isinstance(verdict, Pass):
             return await self._pass(job, arrived, verdict.reason)
-        if tags.refused:
-            return await self._pass(job, arrived, PassReason.TAGS)
-        if arrived.stamp is None and (not job.shared or verdict.status == 206):
-            return await self._pass(job, arrived, None)
+        if tags.refused or (arrived.stamp is None and (not job.shared or verdict.status == 206)):
+            return await self._pass(job, arrived, PassReason.TAGS if tags.refused else None)
         return await self._gather(job, arrived, verdict, tags)
 
     async def _pass(self, job: FillJob, arrived: _Arrived, reason: PassReason | None) -> GaveUp:
