@@ -133,7 +133,7 @@ def _nginx(place: Place) -> Iterator[Server]:
     file.write_text(Template(NGINX).substitute(dir=place.directory, port=port, origin=place.origin), "utf-8")
     log = place.directory / "limit_req.log"
     with running([binary("nginx"), "-p", str(place.directory), "-c", str(file)], SERVER_CORE, log) as process:
-        await_answer(port, "/items/1", log)
+        await_answer(process, port, "/items/1", log)
         yield Server("nginx", port, process)
 
 

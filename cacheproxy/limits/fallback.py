@@ -45,7 +45,7 @@ class FallbackLimiter:
             return self._without(checks)
         self.degraded = False
         if isinstance(outcome, Admitted):
-            self._local.charge(_local(checks))
+            self._count_here(checks)
         if len(self._debts):
             await self._report_some(budget)
         return outcome
@@ -56,12 +56,18 @@ class FallbackLimiter:
             return None
         admitted = self._inner.admit_now(checks)
         if admitted is not None:
-            self._local.charge(_local(checks))
+            self._count_here(checks)
         return admitted
 
     def refusal_now(self, checks: Sequence[Check]) -> Limited | None:
         """As ``inner``; None while something is owed, which is charged first."""
         return None if self.degraded or len(self._debts) else self._inner.refusal_now(checks)
+
+    def _count_here(self, checks: Sequence[Check]) -> None:
+        """Let what this replica admitted be known to its share, should Redis be lost."""
+        local = _local(checks)
+        if local:
+            self._local.charge(local)
 
     async def _report_some(self, budget: Budget | None) -> None:
         """Charge some of what others were admitted without Redis: each request after an outage takes a few along."""

@@ -7,6 +7,7 @@ keeps to it is admitted.
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from math import ceil
 
 from cacheproxy.limits.contract import Limited, LimitState
@@ -68,9 +69,14 @@ def _refusal(limited: Limited, style: LimitHeaders) -> tuple[Pair, ...]:
 
 
 def _standard(policies: Sequence[LimitState], quotas: Sequence[LimitState]) -> tuple[Pair, ...]:
-    told = [f"{_string(s.rule.name)};q={s.rule.limit};w={max(1, ceil(s.rule.period_s))}" for s in policies]
-    left = [f"{_string(s.rule.name)};r={s.remaining};t={ceil(s.reset_s)}" for s in quotas]
-    return (b"ratelimit-policy", ", ".join(told).encode()), (b"ratelimit", ", ".join(left).encode())
+    told = [_policy(s.rule.name, s.rule.limit, s.rule.period_s) for s in policies]
+    left = [b"%s;r=%d;t=%d" % (_string(s.rule.name), s.remaining, ceil(s.reset_s)) for s in quotas]
+    return (b"ratelimit-policy", b", ".join(told)), (b"ratelimit", b", ".join(left))
+
+
+@lru_cache(maxsize=1024)
+def _policy(name: str, limit: int, period_s: float) -> bytes:
+    return b"%s;q=%d;w=%d" % (_string(name), limit, max(1, ceil(period_s)))
 
 
 def _legacy(states: Sequence[LimitState]) -> tuple[Pair, ...]:
@@ -83,8 +89,9 @@ def _legacy(states: Sequence[LimitState]) -> tuple[Pair, ...]:
     )
 
 
-def _string(name: str) -> str:
+@lru_cache(maxsize=1024)
+def _string(name: str) -> bytes:
     """``name`` as a structured field's string (RFC 9651 §3.3.3): printable ASCII, quotes and backslashes escaped."""
     plain = name.encode("ascii", "replace").decode()
     escaped = "".join("\\" + c if c in '"\\' else c if c.isprintable() else "?" for c in plain)
-    return f'"{escaped}"'
+    return f'"{escaped}"'.encode()

@@ -15,7 +15,8 @@ from cacheproxy.limits.contract import Admitted, Check, Limited, Limiter, LimitS
 from cacheproxy.policy.route import Algorithm, LimitMode, Precision
 from cacheproxy.redis_link.contract import Budget
 
-MAX_BATCH = 256
+MAX_BATCH = 2048
+"""A tenth of a second's, for the busiest client that one replica can serve; more would hold up Redis."""
 SHARE = 8
 """A batch is at most this part of what remains, so that a few replicas do not take it all from each other."""
 

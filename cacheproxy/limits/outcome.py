@@ -11,15 +11,18 @@ Standing = tuple[int, int, int]
 
 def outcome_of(checks: Sequence[Check], standings: Sequence[Standing]) -> Admitted | Limited:
     """Admitted unless an enforced rule makes it wait; then Limited by the one that does so the longest."""
-    states = tuple(
-        LimitState(rule=check.rule, remaining=remaining, reset_s=reset_us / 1e6)
-        for check, (_, remaining, reset_us) in zip(checks, standings, strict=True)
-    )
-    waits = [(standing[0], check.rule) for check, standing in zip(checks, standings, strict=True) if standing[0]]
+    states = []
+    waits = []
+    for check, (wait_us, remaining, reset_us) in zip(checks, standings, strict=True):
+        states.append(LimitState(rule=check.rule, remaining=remaining, reset_s=reset_us / 1e6))
+        if wait_us:
+            waits.append((wait_us, check.rule))
     if not waits:
-        return Admitted(states)
+        return Admitted(tuple(states))
     refusing = [(wait_us, rule) for wait_us, rule in waits if rule.mode is LimitMode.ENFORCE]
     if not refusing:
-        return Admitted(states, tuple(rule for _, rule in waits))
+        return Admitted(tuple(states), tuple(rule for _, rule in waits))
     wait_us, rule = max(refusing, key=lambda entry: entry[0])
-    return Limited(rule=rule, retry_after_s=wait_us / 1e6, states=states, violated=tuple(rule for _, rule in refusing))
+    return Limited(
+        rule=rule, retry_after_s=wait_us / 1e6, states=tuple(states), violated=tuple(rule for _, rule in refusing)
+    )

@@ -15,6 +15,8 @@ from cacheproxy.redis_link.contract import Arg, Budget, Link, Script
 from cacheproxy.redis_link.scripts import script
 
 _LUA = Path(__file__).parent / "lua"
+MAX_KNOWN = 1024
+_Prepared = tuple[Script, list[str], list[Arg]]
 _KIND = {algorithm: algorithm.value for algorithm in Algorithm} | {Algorithm.TOKEN_BUCKET: Algorithm.GCRA.value}
 
 
@@ -34,6 +36,7 @@ class RedisLimiter:
         self._prefix = prefix
         self._cluster = cluster
         self._time_us = time_us
+        self._known: dict[int, tuple[Sequence[Check], _Prepared]] = {}
 
     async def admit(self, checks: Sequence[Check], budget: Budget | None = None) -> Admitted | Limited:
         """Count one request against all of ``checks`` in one step, or none. StateError if Redis did not answer."""
@@ -60,16 +63,29 @@ class RedisLimiter:
         return outcome_of(list(chain.from_iterable(groups)), list(chain.from_iterable(standings)))
 
     async def _run(self, checks: Sequence[Check], budget: Budget | None, *, count: bool) -> list[Standing]:
-        keys = [
-            f"{self._prefix}:limits:{{{c.subject}}}:{c.rule.name}:{c.rule.algorithm}:{c.rule.period_s:g}"
-            for c in checks
-        ]
+        script, keys, args = self._prepared(checks)
         now = "" if self._time_us is None else self._time_us()
-        args = chain((now, int(count)), *map(_args, checks))
-        reply = await self._link.run(
-            _script(frozenset(_KIND[c.rule.algorithm] for c in checks)), keys, list(args), budget
-        )
+        reply = await self._link.run(script, keys, [now, int(count), *args], budget)
         return list(zip(reply[0::3], reply[1::3], reply[2::3], strict=True))
+
+    def _prepared(self, checks: Sequence[Check]) -> _Prepared:
+        """The script, its keys and its arguments. Checks that came before, as those of a repeated hit, are found."""
+        known = self._known.get(id(checks))
+        if known is not None and known[0] is checks:
+            return known[1]
+        prepared = (
+            _script(frozenset(_KIND[c.rule.algorithm] for c in checks)),
+            [
+                f"{self._prefix}:limits:{{{c.subject}}}:{c.rule.name}:{c.rule.algorithm}:{c.rule.period_s:g}"
+                for c in checks
+            ],
+            list(chain.from_iterable(map(_args, checks))),
+        )
+        if isinstance(checks, tuple):
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[id(checks)] = checks, prepared
+        return prepared
 
 
 def _by_subject(checks: Sequence[Check]) -> list[list[Check]]:
