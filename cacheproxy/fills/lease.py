@@ -17,6 +17,7 @@ _LUA = "cacheproxy.fills.lua"
 _ACQUIRE = script("acquire", with_clock(load_script(_LUA, "acquire").source))
 _RENEW = load_script(_LUA, "renew")
 _RELEASE = load_script(_LUA, "release")
+_FORGO_S = 1.0
 _RENEWALS = 3
 """In each age, so that one may fail and another be late."""
 
@@ -27,7 +28,8 @@ Begin = Callable[[Budget | None], Awaitable[Stamp]]
 class RedisLeases:
     """A contract.Leases in Redis. A holder that dies keeps its lease for ``age_s``, and one that lives ``longest_s``.
 
-    Owns one task while leases are held. ``time_us`` stands in for Redis TIME in tests.
+    Owns one task while leases are held, and one for each that it may hold unknown to itself. ``time_us`` stands in for
+    Redis TIME in tests.
     """
 
     def __init__(self, link: Link, prefix: str, age_s: float, longest_s: float = 0.0) -> None:
@@ -40,13 +42,18 @@ class RedisLeases:
         self._waiters = Waiters()
         self._renewed_until: dict[Held, float] = {}
         self._renewing: asyncio.Task[None] | None = None
+        self._forgoing: set[asyncio.Task[None]] = set()
 
     async def acquire(self, key: str, budget: Budget | None = None) -> Held | Taken:
         """The lease on ``key`` with a tag-clock stamp taken in the same step, or who has it. StateError."""
         token = secrets.token_hex(16)
         keys = (self._layout.clock, self._layout.stream, self._layout.lease(key))
         args = (*clock_args(self.time_us), token, self._age_ms)
-        ours, first, second = await self._link.run(_ACQUIRE, keys, args, budget)
+        try:
+            ours, first, second = await self._link.run(_ACQUIRE, keys, args, budget)
+        except BaseException:
+            self._forgo(key, token)
+            raise
         if ours:
             held = Held(key, token, Stamp(first.decode(), int(second)))
             self._keep(held)
@@ -63,9 +70,7 @@ class RedisLeases:
     async def release(self, held: Held, outcome: Waited) -> None:
         """Give the lease back and wake those who wait with ``outcome``. What Redis does not take runs out by itself."""
         self._renewed_until.pop(held, None)
-        with contextlib.suppress(StateError):
-            args = (held.token, self._layout.bus, outcome.value)
-            await self._link.run(_RELEASE, (self._layout.lease(held.key),), args)
+        await self._give_back(held.key, held.token, outcome)
 
     def hear(self, members: Mapping[str, object]) -> None:
         """A message of kind ``wake`` came on the bus."""
@@ -76,11 +81,24 @@ class RedisLeases:
         """Renew nothing any more."""
         if self._renewing is not None:
             self._renewing.cancel()
-            await asyncio.wait([self._renewing])
+        if ending := {*self._forgoing, *([self._renewing] if self._renewing is not None else [])}:
+            await asyncio.wait(ending)
 
     @property
     def _age_ms(self) -> int:
         return int(self._age_s * 1000)
+
+    def _forgo(self, key: str, token: str) -> None:
+        """Redis may have given the lease after we had ceased to wait for that: nobody should wait for us then."""
+        task = asyncio.get_running_loop().create_task(self._give_back(key, token, Waited.LOST, _FORGO_S))
+        self._forgoing.add(task)
+        task.add_done_callback(self._forgoing.discard)
+
+    async def _give_back(self, key: str, token: str, outcome: Waited, patience_s: float | None = None) -> None:
+        budget = None if patience_s is None else Budget(asyncio.get_running_loop().time() + patience_s)
+        with contextlib.suppress(StateError):
+            args = (token, self._layout.bus, outcome.value)
+            await self._link.run(_RELEASE, (self._layout.lease(key),), args, budget)
 
     def _keep(self, held: Held) -> None:
         if self._longest_s > self._age_s:

@@ -191,6 +191,20 @@ async def test_redis_gone_is_a_state_error_on_acquire_alone(fresh_valkey):
     await roles.aclose()
 
 
+async def test_a_lease_that_came_too_late_is_given_back(fresh_valkey):
+    """Redis gives it after its holder has ceased to wait: nobody waits for one who does not know that it holds it."""
+    roles = connect(fresh_valkey.url, Tuning(limit_s=30.0))
+    late, other = (RedisLeases(roles.cache, "test", 30) for _ in range(2))
+    await late.release(await late.acquire("warm"), Waited.FILLED)
+    fresh_valkey.pause()
+    with pytest.raises(StateError):
+        await late.acquire("k", Budget(asyncio.get_running_loop().time() + 0.01))
+    fresh_valkey.resume()
+    await late.aclose()
+    assert isinstance(await other.acquire("k", Budget(asyncio.get_running_loop().time() + 5)), Held)
+    await roles.aclose()
+
+
 async def test_acquiring_keeps_to_the_budget(fresh_valkey):
     """A Redis that hangs costs the request's budget and not the link's own limit."""
     roles = connect(fresh_valkey.url, Tuning(limit_s=30.0))
