@@ -65,6 +65,8 @@ class AdminDeps:
     explain: Callable[[Question], Explanation]
     reload: Callable[[], Awaitable[Mapping[str, object]]]
     """Reads the policy file again. PolicyError where it is wrong, and the one in force stays."""
+    warm: Callable[[], Awaitable[Mapping[str, object]]]
+    """Makes the requests that the policy names, and says what came of each."""
     feed: Feed
     keys: Keys | None = None
     """None where there is no Redis."""
@@ -89,6 +91,7 @@ def admin_app(deps: AdminDeps) -> ASGIApp:
             Route("/api/v1/routes", api.routes),
             Route("/api/v1/explain", api.explain),
             Route("/api/v1/reload", api.reload, methods=["POST"]),
+            Route("/api/v1/warm", api.warm, methods=["POST"]),
             *key_routes(deps.keys),
             *session_routes(deps.sessions),
         ],
@@ -146,6 +149,9 @@ class _Api:
 
     async def reload(self, _request: Request) -> Response:
         return JSONResponse(dict(await self._deps.reload()))
+
+    async def warm(self, _request: Request) -> Response:
+        return JSONResponse(dict(await self._deps.warm()))
 
     async def stats(self, _request: Request) -> Response:
         return JSONResponse({**summary(self._deps.metrics), **self._deps.stats()})

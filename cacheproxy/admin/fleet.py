@@ -50,6 +50,7 @@ def fleet_app(fleet: Fleet) -> ASGIApp:
             Route("/metrics", api.metrics),
             Route("/api/v1/stats", api.stats),
             Route("/api/v1/reload", api.on_all, methods=["POST"]),
+            Route("/api/v1/warm", api.on_all, methods=["POST"]),
             Route("/{rest:path}", api.on_one, methods=EVERY_METHOD),
         ],
         exception_handlers={ClientError: _on_client_error},

@@ -1,4 +1,4 @@
-"""Commands that ask a running sidecar: health, purge, publish, reload, stats."""
+"""Commands that ask a running sidecar: health, purge, publish, reload, warm, stats."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -129,6 +129,16 @@ def reload(admin: Admin, *, as_json: bool) -> int:
     found = admin.result("POST", "/api/v1/reload")
     print_json(found) if as_json else print_pairs(found.items())
     return 0
+
+
+def warm(admin: Admin, *, as_json: bool) -> int:
+    """Have the policy's requests made and print what came of each. 0, or 1 if one failed."""
+    found = admin.result("POST", "/api/v1/warm")
+    if as_json:
+        print_json(found)
+    else:
+        print_pairs((each["request"], f"{each['status'] or 'no answer'} {each['cache']}") for each in found["requests"])
+    return 1 if found["failed"] else 0
 
 
 def stats(admin: Admin, *, as_json: bool) -> int:

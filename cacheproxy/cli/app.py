@@ -177,6 +177,14 @@ def reload_(admin: AdminAt = None, json: Json = False) -> None:
 
 
 @app.command()
+def warm(admin: AdminAt = None, json: Json = False) -> None:
+    """Have a running sidecar make the requests that its policy names under `warm`."""
+    from cacheproxy.cli import admin_api
+
+    leave(admin_api.warm(admin_at(admin), as_json=json))
+
+
+@app.command()
 def stats(admin: AdminAt = None, json: Json = False) -> None:
     """Print the counters of a running sidecar."""
     from cacheproxy.cli import admin_api

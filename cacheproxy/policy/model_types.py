@@ -14,6 +14,7 @@ from cacheproxy.policy.units import DURATION_PATTERN, RATE_PATTERN, SIZE_PATTERN
 _METHOD = re.compile(r"[A-Z][A-Z0-9-]*")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_WARM = re.compile(r"GET (?P<host>[^/:\s]*|\[[^\]\s]*\])(?::[0-9]{1,5})?/[!-\"$-~]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _SUBJECT = re.compile(r"client_ip|path|route|tenant|(?:header|query|param|session|cookie)\.[A-Za-z0-9_.-]+")
 
@@ -87,6 +88,17 @@ def _host(host: str) -> str:
     return name
 
 
+def _warm_request(line: str) -> str:
+    found = _WARM.fullmatch(line)
+    if found is None:
+        raise ValueError(
+            f"{shown(line)} is not a request to warm with; "
+            "write `GET /articles` or `GET api.example.com/articles?page=2`"
+        )
+    _host(found["host"])
+    return line
+
+
 def _network(value: object) -> Network:
     text = _text(value, "an address range; write `10.0.0.0/8`")
     try:
@@ -154,6 +166,7 @@ _MATCH: dict[str, Any] = {
         },
     ]
 }
+_WARM_REQUEST = {"type": "string", "pattern": r"^GET [^/ ]*/[^ #]*$"}
 _STRING = {"type": "string", "minLength": 1}
 _STRINGS = {"anyOf": [_STRING, {"type": "array", "items": _STRING}]}
 Duration = Annotated[float, BeforeValidator(duration_s), WithJsonSchema(text_schema(DURATION_PATTERN))]
@@ -179,5 +192,10 @@ Matches = Annotated[
     WithJsonSchema({"anyOf": [*_MATCH["anyOf"], {"type": "array", "items": _MATCH, "minItems": 1}]}),
 ]
 Tokens = Annotated[list[Token], BeforeValidator(_listed), WithJsonSchema(_STRINGS)]
+WarmRequests = Annotated[
+    list[Annotated[str, AfterValidator(_warm_request), WithJsonSchema(_WARM_REQUEST)]],
+    BeforeValidator(_listed),
+    WithJsonSchema({"anyOf": [_WARM_REQUEST, {"type": "array", "items": _WARM_REQUEST}]}),
+]
 Words = Annotated[list[str], BeforeValidator(_listed), WithJsonSchema(_STRINGS)]
 Subjects = Annotated[list[Subject], BeforeValidator(_listed), Field(min_length=1), WithJsonSchema(_STRINGS)]

@@ -19,6 +19,7 @@ from cacheproxy.policy.model_types import (
     TagTemplates,
     Token,
     Tokens,
+    WarmRequests,
     Words,
 )
 from cacheproxy.policy.units import shown
@@ -205,4 +206,7 @@ class PolicyModel(Model):
     defaults: DefaultsModel = Field(default_factory=DefaultsModel)
     routes: list[RouteModel] = Field(default=[], description="The first that matches wins.")
     events: EventsModel = Field(default_factory=EventsModel)
-    warm: Words = Field(default=[], description="Requests made before the first client comes.")
+    warm: WarmRequests = Field(
+        default=[],
+        description="Requests made before the sidecar is ready: `GET /articles`, `GET api.example.com/tags?page=2`.",
+    )

@@ -9,7 +9,6 @@ from cacheproxy.policy.yaml import Path
 
 NOT_YET_SUPPORTED: frozenset[str] = frozenset(
     {
-        "warm",
         "encryption",
         "leak_guard",
         "redis",

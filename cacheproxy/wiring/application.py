@@ -56,6 +56,7 @@ from cacheproxy.wiring.origin import ReplaceableOrigin
 from cacheproxy.wiring.reload import Reloader
 from cacheproxy.wiring.state import State, open_state
 from cacheproxy.wiring.stored_keys import StoredKeys
+from cacheproxy.wiring.warm import Warmer
 
 log = structlog.get_logger()
 
@@ -80,6 +81,7 @@ class Application:
     edge: Edge
     adapter: Adapter
     reloader: Reloader
+    warmer: Warmer
 
     async def serve(self, sockets: Sockets | None = None) -> None:
         """Serve until SIGTERM or SIGINT, then drain. ListenError where an address is taken.
@@ -105,7 +107,7 @@ class Application:
         # What is here now is here for good: looking through it over and over would be a tenth of a request's cost.
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
-        async with self.reloader.watching():
+        async with self.reloader.watching(), self.warmer.beginning():
             await serve(self.edge, list(zip(servers, listening, strict=True)), drain)
 
     def _admin(self) -> AdminDeps:
@@ -120,6 +122,7 @@ class Application:
             routes=lambda: [_described(route.name, self.engine.active) for route in self.engine.active.policy.routes],
             explain=self._explain,
             reload=self.reloader.reload,
+            warm=self.warmer.report,
             feed=self.feed,
             keys=self._keys(),
             sessions=self._sessions(),
@@ -147,8 +150,9 @@ class Application:
 
     def _ready(self) -> Readiness:
         origin = {None: "unknown", True: "up", False: "down"}[self.origin.healthy]
-        parts = {"origin": origin, **self.state.parts()}
-        return Readiness(not self.edge.draining, {**parts, "edge": "draining" if self.edge.draining else "open"})
+        parts = {"origin": origin, **self.state.parts(), **self.warmer.parts}
+        ready = not self.edge.draining and not self.warmer.pending
+        return Readiness(ready, {**parts, "edge": "draining" if self.edge.draining else "open"})
 
     def _stats(self) -> Mapping[str, object]:
         policy = self.engine.active.policy
@@ -245,6 +249,7 @@ async def assemble(
         origin=origin,
         edge=Edge(handle=engine.handle, read=adapter.read, lane=lane, trusts=adapter.trusts, refused=journal.refused),
         adapter=adapter,
+        warmer=Warmer(engine),
         reloader=Reloader(
             settings=settings,
             engine=engine,

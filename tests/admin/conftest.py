@@ -143,6 +143,10 @@ class Rest:
             raise self.fault
         return {"digest": "beef", "changed": True}
 
+    async def warm(self) -> Mapping[str, object]:
+        """One request, which went well."""
+        return {"warmed": 1, "failed": 0, "requests": [{"request": "GET /a", "status": 200, "cache": "MISS"}]}
+
     async def purge(self, purge: Purge, *, wait_s: float | None = None) -> Receipt:
         """Keep the request, or fail as told."""
         if self.fault:
@@ -162,6 +166,7 @@ class Rest:
             routes=lambda: [{"name": "article"}],
             explain=self.explain,
             reload=self.reload,
+            warm=self.warm,
             feed=self.feed,
             keys=self.keys,
             sessions=self.sessions,

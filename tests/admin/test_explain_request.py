@@ -69,3 +69,10 @@ async def test_a_policy_that_is_wrong_is_told_with_its_lines(client, rest):
         answer = await admin.post("/api/v1/reload")
         assert (answer.status_code, answer.json()["reason"]) == (422, "bad-policy")
         assert answer.json()["detail"] == "cacheproxy.yaml:3:1: unknown key `rotues`"
+
+
+async def test_warming_tells_what_came_of_each_request(client):
+    """As the rest of the sidecar says it."""
+    async with client() as admin:
+        answer = await admin.post("/api/v1/warm")
+    assert answer.json()["requests"] == [{"request": "GET /a", "status": 200, "cache": "MISS"}]

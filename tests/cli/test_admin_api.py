@@ -101,3 +101,20 @@ def test_stats_are_flattened_for_people(run, admin_port) -> None:
         'version      "1"',
     ]
     assert run("stats", "--admin", admin_port.address, "--json").json == admin_port.answer
+
+
+def test_warm_prints_what_came_of_each_request(run, admin_port) -> None:
+    """Exit 0 if all went well, 1 if one did not."""
+    requests = [
+        {"request": "GET /a", "status": 200, "cache": "MISS"},
+        {"request": "GET /b", "status": None, "cache": ""},
+    ]
+    admin_port.answer = {"warmed": 2, "failed": 0, "requests": requests[:1]}
+    assert run("warm", "--admin", admin_port.address).out == "GET /a  200 MISS\n"
+    admin_port.answer = {"warmed": 1, "failed": 1, "requests": requests}
+    ran = run("warm", "--admin", admin_port.address)
+    assert (1, ["GET /a  200 MISS", "GET /b  no answer"]) == (
+        ran.code,
+        [line.rstrip() for line in ran.out.splitlines()],
+    )
+    assert run("warm", "--json", "--admin", admin_port.address).json["failed"] == 1
