@@ -1,6 +1,7 @@
-"""A small FastAPI service to put the sidecar in front of. It knows nothing of caching: that is the point.
+"""A small FastAPI service to put the sidecar in front of. It caches nothing and asks no cache: that is the point.
 
-It writes sessions to Redis, and says on a Redis channel what has changed; nothing else of it is unusual.
+It writes sessions to Redis, and says by ``cacheproxy.client`` what has changed and what its pages are made of; nothing
+else of it is unusual.
 
     uvicorn --factory cacheproxy.demo.service:create_app
 """
@@ -23,10 +24,10 @@ from redis import RedisError
 from redis.asyncio import Redis
 from starlette.requests import HTTPConnection
 
-from cacheproxy.client import verify_seal
+from cacheproxy.client import Publisher, verify_seal
+from cacheproxy.client.fastapi import purges, tag
 from cacheproxy.demo.articles import TAGS, USERS, Article, Articles, Draft, User
 
-CHANNEL = "cacheproxy:events"
 SESSION_S = 3600
 LIST_QUERY_S = 0.180
 ITEM_QUERY_S = 0.055
@@ -52,6 +53,7 @@ class Shelf:
         self.seal_secret = seal_secret
         self.requests: Counter[str] = Counter()
         self._redis = redis
+        self._publisher = Publisher(redis) if redis is not None else None
         self._slowness = slowness
 
     async def query(self, seconds: float) -> None:
@@ -64,10 +66,10 @@ class Shelf:
             self.requests[target] += 1
 
     async def publish(self, kind: str, **data: object) -> None:
-        """Say on the channel what happened. A service works without listeners, and without Redis."""
+        """Say what happened, to sidecars that listen later, too. A service works without any, and without Redis."""
         try:
-            if self._redis is not None:
-                await self._redis.publish(CHANNEL, json.dumps({"type": kind, "data": data}))
+            if self._publisher is not None:
+                await self._publisher.publish({"type": kind, "data": data})
         except RedisError:
             log.warning("event %s was not published", kind)
 
@@ -155,11 +157,16 @@ async def stats(shelf: OnShelf) -> dict[str, object]:
 
 @api.get("/articles")
 async def list_articles(
-    shelf: OnShelf, skip: Annotated[int, Query(ge=0)] = 0, limit: Annotated[int, Query(ge=1, le=100)] = 20
+    shelf: OnShelf,
+    response: Response,
+    skip: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> list[Article]:
-    """Give one page of articles, by a query of 180 ms."""
+    """Give one page of articles, by a query of 180 ms. It is purged with any article on it."""
     await shelf.query(LIST_QUERY_S)
-    return shelf.articles.page(skip, limit)
+    page = shelf.articles.page(skip, limit)
+    tag(response, "articles:pages", *(f"article:{article.id}" for article in page))
+    return page
 
 
 @api.get("/articles/{number}")
@@ -191,6 +198,7 @@ async def change_article(shelf: OnShelf, number: int, draft: Draft) -> Article:
 
 
 @api.delete("/articles/{number}", status_code=204)
+@purges("article:{number}", "articles:pages")
 async def remove_article(shelf: OnShelf, number: int) -> None:
     """Remove an article, and say so."""
     if shelf.articles.by_id.pop(number, None) is None:

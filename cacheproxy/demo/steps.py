@@ -76,7 +76,7 @@ STEPS = (
         expects=(r"^x-cache: MISS", r'"title":"Changed"'),
     ),
     Step(
-        says="A write behind the sidecar's back: the service publishes an event on a Redis channel ...",
+        says="A write behind the sidecar's back: the service publishes an event on Redis ...",
         command=f"""curl -si -X PUT {JSON} '{{"title": "Changed behind"}}' $origin/articles/1""",
         expects=(r"^HTTP/1.1 200", r'"revision":3'),
     ),

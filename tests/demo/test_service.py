@@ -5,7 +5,8 @@ import json
 import httpx
 import pytest
 
-from cacheproxy.demo.service import CHANNEL, LIST_QUERY_S, Shelf, create_app
+from cacheproxy.client.wire import Layout
+from cacheproxy.demo.service import LIST_QUERY_S, Shelf, create_app
 
 
 async def test_a_page_of_articles(service):
@@ -46,12 +47,26 @@ async def test_what_is_not_there_is_404(service, method, path):
     ],
 )
 async def test_writes_are_published(service, redis, method, path, kind, number):
-    """Every change is said on the channel, before the writer is answered."""
+    """Every change is said, for those who listen and those who will, before the writer is answered."""
     async with redis.pubsub() as heard:
-        await heard.subscribe(CHANNEL)
+        await heard.subscribe(Layout().bus)
         await service.request(method, path, json={"title": "x"})
         messages = [message async for message in _until(heard, "message")]
-    assert json.loads(messages[-1]["data"]) == {"type": kind, "data": {"id": number}}
+    assert json.loads(json.loads(messages[-1]["data"])["event"]) == {"type": kind, "data": {"id": number}}
+    assert await redis.xlen(Layout().stream) == 1
+
+
+async def test_a_page_is_tagged_with_what_is_on_it(service):
+    """So that it can be purged by any of them."""
+    page = await service.get("/articles?limit=3")
+    ids = [article["id"] for article in page.json()]
+    assert page.headers["cache-tag"].split(", ") == ["articles:pages", *(f"article:{number}" for number in ids)]
+
+
+async def test_what_is_removed_is_purged_by_the_answer(service):
+    """The sidecar reads it there, should the event be late."""
+    answer = await service.delete("/articles/8")
+    assert (answer.status_code, answer.headers["cacheproxy-purge"]) == (204, "article:8, articles:pages")
 
 
 async def test_login_writes_a_session_that_ends_by_itself(service, redis):
