@@ -5,8 +5,10 @@ may be given as a file instead (``..._FILE``), as Docker and Kubernetes mount th
 """
 
 import os
+import re
 import secrets
 import socket
+from base64 import b64decode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,8 +22,13 @@ from cacheproxy.errors import Fault, PolicyError
 from cacheproxy.policy.units import duration_s
 
 _PREFIX = "CACHEPROXY_"
-_FIELDS = {"CACHEPROXY_ADMIN_TOKEN": "admin_token", "REDIS_URL": "CACHEPROXY_REDIS"}
-_SECRET_FILES = ("CACHEPROXY_ADMIN_TOKEN", "REDIS_PASSWORD", "REDIS_URL")
+_FIELDS = {
+    "CACHEPROXY_ADMIN_TOKEN": "admin_token",
+    "CACHEPROXY_ENCRYPTION_KEYS": "encryption_keys",
+    "REDIS_URL": "CACHEPROXY_REDIS",
+}
+_SECRET_FILES = ("CACHEPROXY_ADMIN_TOKEN", "CACHEPROXY_ENCRYPTION_KEYS", "REDIS_PASSWORD", "REDIS_URL")
+_KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def _listen(text: object) -> object:
@@ -41,9 +48,41 @@ def _redis_url(text: object) -> object:
     return text
 
 
+def _encryption_keys(text: object) -> object:
+    if isinstance(text, SecretStr):
+        text = text.get_secret_value()
+    if isinstance(text, str):
+        keys_of(text)
+    return text
+
+
+def keys_of(text: str) -> list[tuple[str, bytes]]:
+    """The ids and AES keys in ``id:base64,id2:base64``. ValueError says which one is wrong, and shows none."""
+    keys: dict[str, bytes] = {}
+    for number, part in enumerate(text.split(","), start=1):
+        name, colon, coded = part.strip().partition(":")
+        if not colon or not _KEY_ID.fullmatch(name):
+            raise ValueError(f"key {number} is not ID:BASE64; ids are up to 64 letters, digits and `._-`")
+        if name in keys:
+            raise ValueError(f"keys {list(keys).index(name) + 1} and {number} have the same id")
+        keys[name] = _aes_key(number, coded)
+    return list(keys.items())
+
+
+def _aes_key(number: int, coded: str) -> bytes:
+    try:
+        key = b64decode(coded, validate=True)
+    except ValueError:
+        raise ValueError(f"key {number} is not base64") from None
+    if len(key) not in {16, 24, 32}:
+        raise ValueError(f"key {number} has {len(key)} bytes, not 16, 24 or 32; `openssl rand -base64 32` makes one")
+    return key
+
+
 Address = Annotated[tuple[str, int], NoDecode, BeforeValidator(_listen)]
 Seconds = Annotated[float, BeforeValidator(lambda given: given if isinstance(given, float) else duration_s(given))]
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
+EncryptionKeys = Annotated[SecretStr, BeforeValidator(_encryption_keys)]
 
 
 def _port(given: object) -> object:
@@ -81,6 +120,9 @@ class Settings(BaseSettings):
         default_factory=_replica_name, pattern=r"^[!-~]{1,128}$", description="This replica's name."
     )
     admin_token: SecretStr | None = Field(default=None, description="Needed where admin is not on loopback.")
+    encryption_keys: EncryptionKeys | None = Field(
+        default=None, description="ID:BASE64 of AES keys, by commas: the first encrypts, all of them decrypt."
+    )
     prefix: str = Field(
         default="cacheproxy", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="What Redis keys begin with."
     )

@@ -1,11 +1,13 @@
 """Settings from the environment and the command line."""
 
+import re
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 
 from cacheproxy.errors import PolicyError
-from cacheproxy.settings import Settings
+from cacheproxy.settings import Settings, keys_of
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +114,47 @@ def test_a_secret_is_given_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     with pytest.raises(PolicyError) as caught:
         Settings.load()
     assert [fault.path for fault in caught.value.faults] == ["CACHEPROXY_ADMIN_TOKEN_FILE", "REDIS_PASSWORD_FILE"]
+
+
+KEY = b64encode(bytes(range(32))).decode()
+
+
+def test_encryption_keys_are_read_in_their_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """From a variable or a file: the first is the one that encrypts."""
+    text = f"new:{KEY}, old:{b64encode(bytes(16)).decode()}"
+    file = tmp_path / "keys"
+    file.write_text(text + "\n")
+    monkeypatch.setenv("CACHEPROXY_ENCRYPTION_KEYS_FILE", str(file))
+    settings = Settings.load()
+    assert settings.encryption_keys is not None
+    assert settings.encryption_keys.get_secret_value() == text
+    assert keys_of(text) == [("new", bytes(range(32))), ("old", bytes(16))]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (KEY, "key 1 is not ID:BASE64"),
+        (f"a:{KEY},", "key 2 is not ID:BASE64"),
+        (f"a b:{KEY}", "key 1 is not ID:BASE64"),
+        (f"{'a' * 65}:{KEY}", "key 1 is not ID:BASE64"),
+        (f"a:{KEY},a:{KEY}", "keys 1 and 2 have the same id"),
+        (f"a:{KEY},b:{KEY[:-2]}", "key 2 is not base64"),
+        (f"a:{KEY}!", "key 1 is not base64"),
+        ("a:", "key 1 has 0 bytes, not 16, 24 or 32"),
+        ("a:" + b64encode(b"s3cret").decode(), "key 1 has 6 bytes, not 16, 24 or 32; `openssl rand -base64 32`"),
+        ("a:" + b64encode(bytes(33)).decode(), "key 1 has 33 bytes, not 16, 24 or 32"),
+    ],
+)
+def test_a_wrong_encryption_key_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, keys: str, message: str
+) -> None:
+    """At start, by its place, with what to write."""
+    monkeypatch.setenv("CACHEPROXY_ENCRYPTION_KEYS", keys)
+    with pytest.raises(PolicyError, match=re.escape(message)) as caught:
+        Settings.load()
+    assert [fault.path for fault in caught.value.faults] == ["CACHEPROXY_ENCRYPTION_KEYS"]
+    assert KEY[:20] not in str(caught.value)
 
 
 def test_no_secret_is_ever_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -227,4 +227,6 @@ def _rules(cache: CacheModel, ttl_s: float | None) -> CacheRules:
         max_variants=cache.max_variants,
         shared_cookies=frozenset(name.encode("ascii") for name in cache.shared_cookies),
         early_beta=cache.early_refresh.beta if cache.early_refresh else 0.0,
+        compress_above_bytes=cache.compress.above if cache.compress else None,
+        encrypt=cache.encrypt,
     )

@@ -19,6 +19,7 @@ from cacheproxy.policy.unsupported import is_unsupported
 from cacheproxy.policy.yaml import Document, Path, dotted, plain_value, read_yaml
 
 _TTL_VARIABLE = "CACHE_TTL_"
+_KEYS_VARIABLE = "CACHEPROXY_ENCRYPTION_KEYS"
 
 
 def load_policy(
@@ -44,6 +45,7 @@ def load_policy(
     faults += [document.fault(path, message) for path, message in complaints(model) if not _excused(path, wrong)]
     ttl_s_by_route, wrong = _lifetimes(model, environ)
     faults += wrong
+    faults += _without_keys(model, document, environ)
     if faults:
         raise _refused(source, faults)
     policy = compile_policy(model, ttl_s_by_route, _digest(document, ttl_s_by_route))
@@ -105,6 +107,17 @@ def _excused(path: Path, faults: list[Fault]) -> bool:
     """Whether a complaint about ``path`` could come of a faulty key beside it, and so is not to be trusted."""
     whole = dotted(path[: 2 if path[0] in {"routes", "limits"} else 1])
     return any(fault.path.startswith(whole) for fault in faults)
+
+
+def _without_keys(model: PolicyModel, document: Document, environ: Mapping[str, str]) -> Iterator[Fault]:
+    if environ.get(_KEYS_VARIABLE) or environ.get(f"{_KEYS_VARIABLE}_FILE"):
+        return
+    message = f"there is nothing to encrypt with: set `{_KEYS_VARIABLE}`, or `{_KEYS_VARIABLE}_FILE`"
+    if model.defaults.cache.encrypt:
+        yield document.fault(("defaults", "cache", "encrypt"), message)
+    for at, route in enumerate(model.routes):
+        if route.cache is not None and "encrypt" in route.cache.model_fields_set and route.cache.encrypt:
+            yield document.fault(("routes", at, "cache", "encrypt"), message)
 
 
 def _lifetimes(model: PolicyModel, environ: Mapping[str, str]) -> tuple[dict[str, float], list[Fault]]:

@@ -15,7 +15,7 @@ from cacheproxy.policy.model_types import (
     Words,
     text_schema,
 )
-from cacheproxy.policy.units import DURATION_PATTERN, duration_s, shown
+from cacheproxy.policy.units import DURATION_PATTERN, SIZE_PATTERN, duration_s, shown
 
 DEFAULT_TTL_S = 300.0
 
@@ -59,7 +59,13 @@ class EarlyRefreshModel(Model):
     beta: float = Field(default=1.0, gt=0, le=100, description="Above 1 refreshes earlier, below 1 later.")
 
 
-def _early(value: object) -> object:
+class CompressModel(Model):
+    """Which bodies are compressed in Redis."""
+
+    above: Size = Field(default=16 << 10, description="Smaller ones are kept as they are.")
+
+
+def _switched(value: object) -> object:
     if isinstance(value, bool):
         return {} if value else None
     return value
@@ -67,7 +73,7 @@ def _early(value: object) -> object:
 
 EarlyRefresh = Annotated[
     EarlyRefreshModel | None,
-    BeforeValidator(_early),
+    BeforeValidator(_switched),
     WithJsonSchema(
         {
             "anyOf": [
@@ -79,6 +85,25 @@ EarlyRefresh = Annotated[
                 },
             ],
             "description": "Refresh what is asked for often before it goes stale (XFetch): `true`, or `{beta: 2}`.",
+        }
+    ),
+]
+
+
+Compress = Annotated[
+    CompressModel | None,
+    BeforeValidator(_switched),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "boolean"},
+                {
+                    "type": "object",
+                    "properties": {"above": text_schema(SIZE_PATTERN)},
+                    "additionalProperties": False,
+                },
+            ],
+            "description": "Compress larger bodies in Redis: `true` (above 16KiB), or `{above: 64KiB}`.",
         }
     ),
 ]
@@ -100,6 +125,8 @@ class CacheDefaults(Model):
     stale_if_error: Duration | None = Field(default=None, description="Served stale this long while the origin fails.")
     early_refresh: EarlyRefresh = None
     max_body: Size = Field(default=1 << 20, description="Larger responses are forwarded, not stored.")
+    compress: Compress = None
+    encrypt: bool = Field(default=False, description="Encrypt in Redis, with CACHEPROXY_ENCRYPTION_KEYS.")
     max_variants: int = Field(default=32, ge=1, le=1024, description="Responses kept per key, by what Vary names.")
     keep_stale: Duration = Field(default=60.0, description="Kept this long beyond its use, for revalidation.")
     client_cache_control: Literal["honor", "ignore"] = Field(

@@ -322,3 +322,8 @@ class Policy:
     events: EventRules = field(default_factory=EventRules)
     warm: tuple[str, ...] = ()
     digest: str = ""
+
+    @property
+    def cache_rules(self) -> dict[str, CacheRules]:
+        """The rules of its cached routes, by name."""
+        return {route.name: route.cache for route in self.routes if route.cache is not None}

@@ -44,3 +44,7 @@ class CacheRules:
     shared_cookies: frozenset[bytes] = frozenset()
     """Names of cookies that mean the same for everybody: a response that sets no other may be stored with them. ``*``
     stands for all. Empty, as it should be almost everywhere: a response with Set-Cookie is never stored nor shared."""
+    compress_above_bytes: int | None = None
+    """Larger bodies are compressed in Redis; None: none is."""
+    encrypt: bool = False
+    """Whether responses are encrypted in Redis."""

@@ -1,4 +1,4 @@
-"""Entries as bytes that any program can read: a line with a checksum, a line of JSON, the raw body (docs/format.md).
+"""Entries as bytes that any program can read: a line with a checksum, a line of JSON, the body (docs/format.md).
 
 Whatever is not exactly what ``pack`` makes is refused, by kind, and never guessed at: an old or new version, a cut
 value, a flipped bit, somebody else's value under our key.
@@ -10,18 +10,25 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
-from zlib import crc32
+from zlib import compress, crc32, decompressobj
+from zlib import error as ZlibError  # noqa: N812 - the name of a class
 
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.tag_clock import Stamp
 from cacheproxy.storage.contract import Entry
 
-VERSION = 1
 _MAGIC = b"cacheproxy "
-_START = b"%s%d " % (_MAGIC, VERSION)
-_CHECKSUM_AT = len(_START)
+_PLAIN = _MAGIC + b"1 "
+_CODED = _MAGIC + b"2 "
+SEALED = _MAGIC + b"3 "
+"""What an encrypted entry begins with (``sealing``)."""
+_CHECKSUM_AT = len(_PLAIN)
 _META_AT = _CHECKSUM_AT + 9
 """Eight hexadecimal digits and a line feed."""
+
+_CODING = "deflate"
+_LARGEST_CODED_BYTES = 64 << 20
+"""A larger body is neither compressed nor inflated: a few bytes in Redis must not fill our memory."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -41,6 +48,8 @@ class CorruptReason(StrEnum):
     """Cut short or changed on the way."""
     MALFORMED = "malformed"
     """Sound, but made wrongly: by another program, for ours cannot."""
+    SEALED = "sealed"
+    """Encrypted, and it does not open: changed, moved from another key, or of a key that we do not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +59,56 @@ class Corrupt:
     reason: CorruptReason
 
 
-def pack(entry: Entry) -> bytes:
-    """``entry`` as bytes. ValueError if one of its times is not a finite number."""
-    rest = b"%s\n%s" % (_encode(_meta(entry)).encode(), entry.body)
-    return b"%s%08x\n%s" % (_START, crc32(rest), rest)
+def pack(entry: Entry, compress_above_bytes: int | None = None) -> bytes:
+    """``entry`` as bytes. ValueError if one of its times is not a finite number.
+
+    A body above ``compress_above_bytes`` is compressed, where that makes it smaller and it has no content coding yet.
+    """
+    coded = _coded(entry, compress_above_bytes)
+    if coded is None:
+        return _framed(_PLAIN, _meta(entry), entry.body)
+    return _framed(_CODED, {**_meta(entry), "coding": _CODING}, coded)
 
 
 def unpack(packed: bytes) -> Entry | Corrupt:
     """The entry that ``packed`` holds, or why it holds none."""
-    if not packed.startswith(_START):
+    if not packed.startswith((_PLAIN, _CODED)):
         return Corrupt(CorruptReason.VERSION if packed.startswith(_MAGIC) else CorruptReason.FOREIGN)
     if packed[_CHECKSUM_AT:_META_AT] != b"%08x\n" % crc32(memoryview(packed)[_META_AT:]):
         return Corrupt(CorruptReason.CHECKSUM)
     meta, found, body = packed[_META_AT:].partition(b"\n")
     try:
-        return _entry(_decode(meta.decode()), body) if found else Corrupt(CorruptReason.MALFORMED)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        if not found:
+            return Corrupt(CorruptReason.MALFORMED)
+        known = _decode(meta.decode())
+        return _entry(known, _inflated(known, body) if packed.startswith(_CODED) else body)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, ZlibError):
         return Corrupt(CorruptReason.MALFORMED)
+
+
+def _framed(start: bytes, meta: dict[str, Any], body: bytes) -> bytes:
+    rest = b"%s\n%s" % (_encode(meta).encode(), body)
+    return b"%s%08x\n%s" % (start, crc32(rest), rest)
+
+
+def _coded(entry: Entry, above_bytes: int | None) -> bytes | None:
+    if above_bytes is None or not above_bytes < len(entry.body) <= _LARGEST_CODED_BYTES:
+        return None
+    if entry.fields.get(b"content-encoding") is not None:
+        return None
+    coded = compress(entry.body, 1)
+    return coded if len(coded) < len(entry.body) else None
+
+
+def _inflated(meta: dict[str, Any], coded: bytes) -> bytes:
+    body_bytes = _integer(meta["body_bytes"])
+    if meta["coding"] != _CODING or not 0 <= body_bytes <= _LARGEST_CODED_BYTES:
+        raise ValueError("coding")
+    inflater = decompressobj()
+    body = inflater.decompress(coded, body_bytes + 1)
+    if not inflater.eof or inflater.unused_data:
+        raise ValueError("coding")
+    return body
 
 
 def _meta(entry: Entry) -> dict[str, Any]:

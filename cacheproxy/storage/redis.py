@@ -11,11 +11,14 @@ from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.tag_clock import Verdict
 from cacheproxy.semantics.vary import VariantRef, choose
 from cacheproxy.storage.clock_view import ClockView, clock_command, clock_key, read_clock
-from cacheproxy.storage.codec import Corrupt, pack, unpack
+from cacheproxy.storage.codec import Corrupt
 from cacheproxy.storage.contract import Entry, Found, Tier
+from cacheproxy.storage.envelope import Envelope
 from cacheproxy.storage.marker import is_marker, member, read_marker
 from cacheproxy.storage.variants import digest, ref_of
 
+_OWN_THREAD_BYTES = 128 << 10
+"""Above this, compressing and encrypting would hold up every other request by milliseconds."""
 _ADD_VARIANT = load_script(__package__, "add_variant")
 
 
@@ -41,10 +44,12 @@ class RedisStore:
         max_variants: int = 32,
         max_remembered: int = 10_000,
         clock: Clock | None = None,
+        envelope: Envelope | None = None,
     ) -> None:
         """Keep entries under their keys' text; ``prefix`` names the tag clock.
 
         ``clock_link`` leads to it where it is on another server. Larger values than ``max_value_bytes`` are not kept.
+        ``envelope`` compresses and encrypts; None: entries are kept as they are.
         """
         self.corrupt = 0
         """Values that were not entries, each treated as a miss."""
@@ -55,6 +60,7 @@ class RedisStore:
         self._max_variants = max_variants
         self._max_remembered = max_remembered
         self._clock = clock or SystemClock()
+        self._envelope = envelope or Envelope()
         self._refs: dict[str, tuple[VariantRef, ...]] = {}
         """The variants of keys that vary, as last seen: a guess that saves a trip, checked by every read."""
 
@@ -101,9 +107,10 @@ class RedisStore:
 
     async def write(self, entry: Entry, budget: Budget | None = None) -> None:
         """Keep ``entry`` until its ``keep_until``, unless it is too large. StateError if it was not kept."""
-        packed = pack(entry)
+        wrap = self._envelope.wrap
+        packed = await asyncio.to_thread(wrap, entry) if len(entry.body) > _OWN_THREAD_BYTES else wrap(entry)
         ttl_ms = int((entry.keep_until - self._clock.now()) * 1000)
-        if ttl_ms <= 0 or len(packed) > self._max_value_bytes:
+        if packed is None or ttl_ms <= 0 or len(packed) > self._max_value_bytes:
             return
         if not entry.vary:
             await self._link.call("SET", entry.key, packed, "PX", ttl_ms, budget=budget)
@@ -147,8 +154,8 @@ class RedisStore:
         """The entry in ``value``, with ``tags`` that it must carry: another program that wrote it may not know them."""
         if value is None:
             return None
-        entry = unpack(value)
-        if isinstance(entry, Corrupt) or entry.key != key:
+        entry = self._envelope.unwrap(key, value)
+        if isinstance(entry, Corrupt):
             self.corrupt += 1
             return None
         if set(entry.tags).issuperset(tags):

@@ -258,6 +258,7 @@ async def assemble(
             origin=origin,
             bus=state.bus,
             governor=governor,
+            envelope=state.envelope,
             metrics=metrics,
             feed=feed,
         ),

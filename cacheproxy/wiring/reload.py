@@ -26,6 +26,7 @@ from cacheproxy.policy.router import Router
 from cacheproxy.server.adapter import Adapter
 from cacheproxy.server.express import ExpressLane
 from cacheproxy.settings import Settings
+from cacheproxy.storage.envelope import Envelope
 from cacheproxy.wiring.origin import ReplaceableOrigin
 from cacheproxy.wiring.policy_file import policy_text
 
@@ -50,6 +51,7 @@ class Reloader:
         origin: ReplaceableOrigin,
         bus: Bus | None,
         governor: Governor,
+        envelope: Envelope,
         metrics: Metrics,
         feed: Feed,
     ) -> None:
@@ -61,6 +63,7 @@ class Reloader:
         self._origin = origin
         self._bus = bus
         self._governor = governor
+        self._envelope = envelope
         self._metrics = metrics
         self._feed = feed
         self._turn = asyncio.Lock()
@@ -114,6 +117,7 @@ class Reloader:
         self._engine.active = Active(policy, router)
         self._adapter.forget()
         self._lane.clear()
+        self._envelope.follow(policy.cache_rules)
         self._governor.at_once = policy.events.refill_concurrency
         self._metrics.loaded(policy.digest)
 

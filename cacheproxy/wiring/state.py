@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cacheproxy.admin.feed import Feed
 from cacheproxy.clock import Clock
 from cacheproxy.engine.recorder import Recorder
+from cacheproxy.errors import Fault, PolicyError
 from cacheproxy.fills.contract import Leases
 from cacheproxy.fills.lease import NoLeases, RedisLeases
 from cacheproxy.invalidation.bus import Bus
@@ -25,8 +26,9 @@ from cacheproxy.redis_link.embedded import start_embedded
 from cacheproxy.sessions.contract import NoSessions, Sessions
 from cacheproxy.sessions.memory import SessionMemory
 from cacheproxy.sessions.redis import RedisSessions
-from cacheproxy.settings import Settings
+from cacheproxy.settings import Settings, keys_of
 from cacheproxy.storage.contract import Store
+from cacheproxy.storage.envelope import Envelope
 from cacheproxy.storage.memory import MemoryStore
 from cacheproxy.storage.redis import RedisStore
 from cacheproxy.storage.tiered import TieredStore
@@ -52,6 +54,7 @@ class State:
     purger: Purger
     limits: Limiting
     sessions: Sessions
+    envelope: Envelope
     bus: Bus | None = None
     roles: Roles | None = None
     l2: RedisStore | None = None
@@ -74,14 +77,15 @@ async def open_state(
     stack: AsyncExitStack,
     doors: Doors | None = None,
 ) -> State:
-    """Shared state as ``settings`` say, closed with ``stack``. PolicyError for a URL that is wrong.
+    """Shared state as ``settings`` say, closed with ``stack``. PolicyError for a URL that is wrong, or a missing extra.
 
     Without Redis, workers purge through each other's ``doors``.
     """
     urls = settings.redis_urls()
+    envelope = _envelope(settings, policy)
     l1 = MemoryStore(settings.l1_bytes, clock=clock)
     if urls == "none":
-        return await _alone(l1, recorder, feed, clock, settings, doors, stack)
+        return await _alone(l1, envelope, recorder, feed, clock, settings, doors, stack)
     if urls == "embedded":
         server = start_embedded()
         stack.callback(server.close)
@@ -90,11 +94,12 @@ async def open_state(
     roles = connect({Role(role): url for role, url in urls.items()}, tuning, RedisNotes(recorder, feed))
     stack.push_async_callback(roles.aclose)
     await roles.greet()
-    return _shared(roles, l1, settings, policy, recorder, feed, clock, stack)
+    return _shared(roles, l1, envelope, settings, policy, recorder, feed, clock, stack)
 
 
 async def _alone(
     l1: MemoryStore,
+    envelope: Envelope,
     recorder: Recorder,
     feed: Feed,
     clock: Clock,
@@ -114,12 +119,14 @@ async def _alone(
         purger=purger,
         limits=limiting_alone(clock),
         sessions=NoSessions(),
+        envelope=envelope,
     )
 
 
 def _shared(
     roles: Roles,
     l1: MemoryStore,
+    envelope: Envelope,
     settings: Settings,
     policy: Policy,
     recorder: Recorder,
@@ -148,7 +155,7 @@ def _shared(
     bus = Bus(parts, policy.events)
     bus.start()
     stack.push_async_callback(bus.aclose)
-    l2 = RedisStore(roles.cache, prefix=settings.prefix, clock_link=roles.bus, clock=clock)
+    l2 = RedisStore(roles.cache, prefix=settings.prefix, clock_link=roles.bus, clock=clock, envelope=envelope)
     return State(
         store=TimedStore(TieredStore(l1, l2, clock, lambda: purger.settled), recorder.operation, clock.monotonic),
         l1=l1,
@@ -158,10 +165,22 @@ def _shared(
             roles.limits, settings.prefix, clock, Replicas(lambda: len(receipts.last_known()), clock)
         ),
         sessions=sessions,
+        envelope=envelope,
         bus=bus,
         roles=roles,
         l2=l2,
     )
+
+
+def _envelope(settings: Settings, policy: Policy) -> Envelope:
+    if settings.encryption_keys is None:
+        return Envelope(rules=policy.cache_rules)
+    try:
+        from cacheproxy.storage.sealing import Keyring  # noqa: PLC0415 - the library is an extra
+    except ModuleNotFoundError as error:
+        fault = Fault("needs a library: pip install 'cacheproxy[crypto]'", "CACHEPROXY_ENCRYPTION_KEYS")
+        raise PolicyError("settings", [fault]) from error
+    return Envelope(Keyring(keys_of(settings.encryption_keys.get_secret_value())), policy.cache_rules)
 
 
 def _sessions(roles: Roles, rules: SessionRules | None, clock: Clock) -> Sessions:

@@ -51,7 +51,7 @@ limits:
 routes:
   - name: one
     match: GET /one
-    cache: {ttl: 60, ttl: 1s, encrypt: true}
+    cache: {ttl: 60, ttl: 1s, sensitive: {}}
   - name: two
     match: GET /one
     limits: [b]
@@ -64,7 +64,7 @@ routes:
         "p.yaml:4:18: limits.a.rat: unknown key `rat`; did you mean `rate`?",
         "p.yaml:8:18: routes[0].cache.ttl: 60 has no unit; write `60s` if seconds are meant",
         "p.yaml:8:22: routes[0].cache.ttl: `ttl` is given twice; first on line 8",
-        "p.yaml:8:31: routes[0].cache.encrypt: `encrypt` is not yet supported",
+        "p.yaml:8:31: routes[0].cache.sensitive: `sensitive` is not yet supported",
         "p.yaml:10:12: routes[1].match[0]: never reached: the earlier route `one` takes all that it matches",
         "p.yaml:11:14: routes[1].limits[0]: there is no limit `b`",
     ]
@@ -444,3 +444,28 @@ def test_what_is_not_yet_supported_is_refused_by_name(row: str) -> None:
     with pytest.raises(PolicyError) as caught:
         load_policy(text, "p.yaml", {})
     assert f"`{row.rsplit('.', 1)[-1]}` is not yet supported" in [fault.message for fault in caught.value.faults]
+
+
+ENCRYPTED = """version: 1
+defaults: {cache: {encrypt: true, compress: true}}
+routes:
+  - {name: one, match: GET /one, cache: {}}
+  - {name: two, match: GET /two, cache: {encrypt: false, compress: {above: 1MiB}}}
+  - {name: three, match: GET /three, cache: {encrypt: true, compress: false}}
+"""
+
+
+@pytest.mark.parametrize("variable", ["CACHEPROXY_ENCRYPTION_KEYS", "CACHEPROXY_ENCRYPTION_KEYS_FILE"])
+def test_what_is_kept_in_redis_is_compressed_and_encrypted_by_route(variable: str) -> None:
+    """As the route says, else the defaults; compression begins at 16 KiB unless a size is given."""
+    policy, _ = load_policy(ENCRYPTED, "p.yaml", {variable: "given"})
+    rules = {name: (each.encrypt, each.compress_above_bytes) for name, each in policy.cache_rules.items()}
+    assert rules == {"one": (True, 16 << 10), "two": (False, 1 << 20), "three": (True, None)}
+
+
+def test_encryption_without_keys_is_refused() -> None:
+    """At start and reload, at each place that asks for it: never stored in the clear instead."""
+    with pytest.raises(PolicyError) as caught:
+        load_policy(ENCRYPTED, "p.yaml", {})
+    assert [fault.path for fault in caught.value.faults] == ["defaults.cache.encrypt", "routes[2].cache.encrypt"]
+    assert "set `CACHEPROXY_ENCRYPTION_KEYS`" in str(caught.value)

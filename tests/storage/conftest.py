@@ -90,7 +90,7 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def entry() -> Callable[..., Entry]:
     """``entry(key, body, request, **changes)`` makes one."""
     return make_entry

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
-from zlib import crc32
+from dataclasses import replace
+from random import Random
+from zlib import compress, crc32
 
 import pytest
 from hypothesis import given
@@ -69,11 +71,52 @@ def test_foreign_bytes_are_refused(packed: bytes) -> None:
     assert isinstance(unpack(packed), Corrupt)
 
 
-@pytest.mark.parametrize("version", [b"0", b"2", b"10", b"-1", b"x", b""])
+@pytest.mark.parametrize("version", [b"0", b"3", b"10", b"-1", b"x", b""])
 def test_other_versions_are_refused(entry: Callable[..., Entry], version: bytes) -> None:
     """A value of an older or newer format is told apart from a broken one."""
     packed = pack(entry()).replace(b"cacheproxy 1 ", b"cacheproxy %b " % version)
     assert unpack(packed) == Corrupt(CorruptReason.VERSION)
+
+
+def test_a_large_body_is_compressed(entry: Callable[..., Entry]) -> None:
+    """Above the bound, and not at it; what comes back is the same."""
+    kept = entry(body=b"1234567890" * 100)
+    assert pack(kept, 1000) == pack(kept)
+    small = pack(kept, 999)
+    assert small.startswith(b"cacheproxy 2 ")
+    assert len(small) < 500 < len(pack(kept))
+    assert unpack(small) == kept
+
+
+def test_what_does_not_shrink_is_left_as_it_is(entry: Callable[..., Entry]) -> None:
+    """Noise, and responses with a content coding of their own, stay version 1."""
+    noise = entry(body=Random(1).randbytes(1000))
+    coded = entry(body=bytes(1000), fields=Fields.of(("content-encoding", "br")))
+    assert pack(noise, 10) == pack(noise)
+    assert pack(coded, 10) == pack(coded)
+
+
+@given(ENTRIES, st.integers(0, 300))
+def test_what_was_compressed_is_unpacked(entry: Entry, above: int) -> None:
+    """Every entry comes back equal, whatever the bound, also with a body that shrinks."""
+    for each in (entry, replace(entry, body=entry.body * 5)):
+        assert unpack(pack(each, above)) == each
+
+
+def test_every_changed_byte_of_a_compressed_value_is_refused(entry: Callable[..., Entry]) -> None:
+    """Each byte in turn, to every other value: a miss, never a wrong body."""
+    packed = pack(entry(body=b'{"id": 7}' * 20), 10)
+    for at in range(len(packed)):
+        for by in range(1, 256):
+            changed = bytearray(packed)
+            changed[at] ^= by
+            assert isinstance(unpack(bytes(changed)), Corrupt), (at, by)
+
+
+def test_every_cut_compressed_value_is_refused(entry: Callable[..., Entry]) -> None:
+    """A compressed value cut short anywhere is refused."""
+    packed = pack(entry(body=bytes(500)), 10)
+    assert all(isinstance(unpack(packed[:length]), Corrupt) for length in range(len(packed)))
 
 
 META = {
@@ -90,10 +133,39 @@ META = {
 }
 
 
-def by_hand(meta: object, body: bytes = b"hi") -> bytes:
+def by_hand(meta: object, body: bytes = b"hi", version: int = 1) -> bytes:
     """An entry as another program writes it, by docs/format.md."""
     rest = json.dumps(meta).encode() + b"\n" + body
-    return b"cacheproxy 1 %08x\n%b" % (crc32(rest), rest)
+    return b"cacheproxy %d %08x\n%b" % (version, crc32(rest), rest)
+
+
+def test_another_program_can_write_a_compressed_entry() -> None:
+    """Any zlib stream of the body will do."""
+    entry = unpack(by_hand(META | {"coding": "deflate"}, compress(b"hi", 9), 2))
+    assert isinstance(entry, Entry)
+    assert entry.body == b"hi"
+
+
+@pytest.mark.parametrize(
+    ("change", "body"),
+    [
+        pytest.param({}, compress(b"hi"), id="no-coding"),
+        pytest.param({"coding": "gzip"}, compress(b"hi"), id="unknown-coding"),
+        pytest.param({"coding": 1}, compress(b"hi"), id="coding-no-text"),
+        pytest.param({"coding": "deflate"}, b"hi", id="not-compressed"),
+        pytest.param({"coding": "deflate"}, compress(b"hi")[:-1], id="cut"),
+        pytest.param({"coding": "deflate"}, compress(b"hi") + b"x", id="more-after-it"),
+        pytest.param({"coding": "deflate"}, compress(b"h"), id="shorter"),
+        pytest.param({"coding": "deflate"}, compress(b"hi!"), id="longer"),
+        pytest.param({"coding": "deflate"}, compress(bytes(1 << 24)), id="bomb"),
+        pytest.param({"coding": "deflate", "body_bytes": 1 << 40}, compress(b"hi"), id="beyond-all-memory"),
+        pytest.param({"coding": "deflate", "body_bytes": -1}, compress(b"hi"), id="negative"),
+        pytest.param({"coding": "deflate", "body_bytes": None}, compress(b"hi"), id="no-length"),
+    ],
+)
+def test_a_wrong_coding_is_refused(change: dict[str, object], body: bytes) -> None:
+    """What is not exactly the zlib stream of a body of the length told is malformed, and takes no memory."""
+    assert unpack(by_hand(META | change, body, 2)) == Corrupt(CorruptReason.MALFORMED)
 
 
 def test_another_program_can_write_an_entry() -> None:
