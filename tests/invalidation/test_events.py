@@ -1,6 +1,8 @@
 """What an event purges, or why it was dropped."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from cacheproxy.invalidation.contract import Purge, PurgeMode
 from cacheproxy.invalidation.events import MAX_EVENT_BYTES, Interpreter, Refusal
+from cacheproxy.policy.load import load_policy
 from cacheproxy.policy.route import EventRules
 from cacheproxy.policy.tags import PurgeRequest, purge_tags
 from cacheproxy.policy.templates import Template
@@ -145,3 +148,24 @@ def test_the_digest_names_the_rules():
     ]
     assert len({Interpreter(rules).digest for rules in variants}) == len(variants)
     assert Interpreter(RULES).digest == Interpreter(EventRules(on=tuple(RULES.on))).digest
+
+
+# --- the page that explains them
+
+PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text("utf-8")
+PUBLISHED = re.findall(r"^redis-cli PUBLISH cacheproxy:events '(.+)'$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("payload", PUBLISHED)
+def test_what_the_page_publishes_is_understood(payload: str) -> None:
+    """By the mapping that stands there, too."""
+    mapping = re.search(r"```yaml\n(.+?)```", PAGE, re.DOTALL)
+    assert mapping is not None
+    policy, _ = load_policy(f"version: 1\n{mapping[1]}", "docs/events.md", {})
+    assert isinstance(Interpreter(policy.events).interpret(payload.encode()), Purge)
+
+
+def test_the_page_explains_every_reason() -> None:
+    """And publishes something."""
+    assert len(PUBLISHED) >= 5
+    assert all(f"`{reason}`" in PAGE for reason in Refusal)
