@@ -58,12 +58,15 @@ class Process:
     log: Path
     environment: dict[str, str] = field(default_factory=dict)
     popen: "subprocess.Popen[bytes] | None" = None
+    output: int | None = None
+    """Where it writes instead of to ``log``."""
 
     def start(self) -> None:
         """Start it."""
         with self.log.open("ab") as log:
             env = {**os.environ, **self.environment}
-            self.popen = subprocess.Popen(self.args, stdout=log, stderr=subprocess.STDOUT, env=env)
+            output = log if self.output is None else self.output
+            self.popen = subprocess.Popen(self.args, stdout=output, stderr=subprocess.STDOUT, env=env)
 
     def send(self, number: int) -> None:
         """Send it a signal."""
@@ -163,7 +166,14 @@ def _starting(origin_url: str, directory: Path) -> Iterator[StartSidecars]:
     started: list[Sidecar] = []
 
     def start(
-        number: int, redis: str, *, policy: str = POLICY, upstream: str | None = None, wait: bool = True, **env: str
+        number: int,
+        redis: str,
+        *,
+        policy: str = POLICY,
+        upstream: str | None = None,
+        wait: bool = True,
+        log_to: int | None = None,
+        **env: str,
     ) -> list[Sidecar]:
         file = directory / f"policy-{len(started)}.yaml"
         file.write_text(policy)
@@ -175,6 +185,7 @@ def _starting(origin_url: str, directory: Path) -> Iterator[StartSidecars]:
             args += ["--upstream", upstream or origin_url]
             log = directory / f"sidecar-{port}.log"
             sidecar = Sidecar(args, log, env, url=f"http://127.0.0.1:{port}", admin=f"http://127.0.0.1:{admin}")
+            sidecar.output = log_to
             sidecar.start()
             new.append(sidecar)
         started.extend(new)

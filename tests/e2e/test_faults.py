@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import resource
 import signal
 import socket
@@ -307,6 +308,21 @@ def test_a_stop_that_an_origin_holds_up(raw_sidecars, raw_origin, connect) -> No
     sidecar.send(signal.SIGTERM)
     assert 0 == sidecar.popen.wait(10)
     assert time.monotonic() - began < IN_TIME_S
+
+
+@pytest.mark.parametrize("reader", ["leaves"])
+def test_a_log_that_nobody_takes_stops_nothing(raw_sidecars, raw_origin, connect, reader) -> None:
+    """Whoever reads the log may hang, or go away: requests are answered all the same."""
+    read, write = os.pipe()
+    [sidecar] = raw_sidecars(1, "none", policy=POLICY, log_to=write, CACHEPROXY_ACCESS_LOG="all")
+    os.close(write)
+    if reader == "leaves":
+        os.close(read)
+    wire = connect(sidecar)
+    path = raw_origin.path("/any")
+    assert {200} == {wire.ask(get(path)).status for _ in range(1000)}
+    if reader == "stalls":
+        os.close(read)
 
 
 # Redis
