@@ -34,7 +34,10 @@ limits:
   blocked: {rate: 1/day, by: [client_ip]}
 routes:
   - {name: item, match: "GET /items/{id}", session: ignore, cache: {ttl: 1h, key: "items:{id}"}}
-  - {name: session, match: "GET /items/session/{id}", session: required, cache: {ttl: 1h, key: "session:{id}", scope: user}}
+  - name: session
+    match: "GET /items/session/{id}"
+    session: required
+    cache: {ttl: 1h, key: "session:{id}", scope: user}
   - name: exact
     match: "GET /items/exact/{id}"
     session: required
@@ -67,7 +70,10 @@ http {
     proxy_cache store;
     proxy_cache_valid 200 1h;
     location / { proxy_pass http://127.0.0.1:$origin; }
-    location ~ ^/items/(exact|leased)/ { limit_req zone=plenty burst=100000 nodelay; proxy_pass http://127.0.0.1:$origin; }
+    location ~ ^/items/(exact|leased)/ {
+      limit_req zone=plenty burst=100000 nodelay;
+      proxy_pass http://127.0.0.1:$origin;
+    }
     location /items/blocked/ { limit_req zone=few; proxy_pass http://127.0.0.1:$origin; }
   }
 }
