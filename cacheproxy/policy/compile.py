@@ -229,4 +229,6 @@ def _rules(cache: CacheModel, ttl_s: float | None) -> CacheRules:
         early_beta=cache.early_refresh.beta if cache.early_refresh else 0.0,
         compress_above_bytes=cache.compress.above if cache.compress else None,
         encrypt=cache.encrypt,
+        sensitive_types=frozenset(name.lower().encode("ascii") for name in cache.sensitive.content_types),
+        sensitive_fields=frozenset(name.lower().encode("ascii") for name in cache.sensitive.fields),
     )

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 from cacheproxy.policy.model_types import (
     Duration,
     KeyText,
+    MediaTypes,
     Model,
     Size,
     TagTemplates,
@@ -57,6 +58,13 @@ class EarlyRefreshModel(Model):
     """When a response that is asked for often is refreshed before it goes stale."""
 
     beta: float = Field(default=1.0, gt=0, le=100, description="Above 1 refreshes earlier, below 1 later.")
+
+
+class SensitiveModel(Model):
+    """Which responses are never stored, whatever the origin says."""
+
+    content_types: MediaTypes = Field(default=[], description="Media types: `application/pdf`, `image/*`.")
+    fields: Tokens = Field(default=[], description="Response fields whose presence is enough.")
 
 
 class CompressModel(Model):
@@ -127,6 +135,7 @@ class CacheDefaults(Model):
     max_body: Size = Field(default=1 << 20, description="Larger responses are forwarded, not stored.")
     compress: Compress = None
     encrypt: bool = Field(default=False, description="Encrypt in Redis, with CACHEPROXY_ENCRYPTION_KEYS.")
+    sensitive: SensitiveModel = Field(default_factory=SensitiveModel)
     max_variants: int = Field(default=32, ge=1, le=1024, description="Responses kept per key, by what Vary names.")
     keep_stale: Duration = Field(default=60.0, description="Kept this long beyond its use, for revalidation.")
     client_cache_control: Literal["honor", "ignore"] = Field(

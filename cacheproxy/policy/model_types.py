@@ -14,6 +14,8 @@ from cacheproxy.policy.units import DURATION_PATTERN, RATE_PATTERN, SIZE_PATTERN
 _METHOD = re.compile(r"[A-Z][A-Z0-9-]*")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_MEDIA_TYPE = re.compile(r"[!#$&^_.+A-Za-z0-9-]+/(\*|[!#$&^_.+A-Za-z0-9-]+)")
+"""RFC 6838 §4.2, or a whole tree."""
 _WARM = re.compile(r"GET (?P<host>[^/:\s]*|\[[^\]\s]*\])(?::[0-9]{1,5})?/[!-\"$-~]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _SUBJECT = re.compile(r"client_ip|path|route|tenant|(?:header|query|param|session|cookie)\.[A-Za-z0-9_.-]+")
@@ -127,6 +129,12 @@ def _token(value: str) -> str:
     return value
 
 
+def _media_type(value: str) -> str:
+    if not _MEDIA_TYPE.fullmatch(value):
+        raise ValueError(f"{shown(value)} is not a media type; write `application/pdf`, or `image/*`")
+    return value
+
+
 def _identifier(value: str) -> str:
     if not _NAME.fullmatch(value):
         raise ValueError(f"{shown(value)} is not a name: letters, digits, `-` and `_`, at most 63")
@@ -192,6 +200,9 @@ Matches = Annotated[
     WithJsonSchema({"anyOf": [*_MATCH["anyOf"], {"type": "array", "items": _MATCH, "minItems": 1}]}),
 ]
 Tokens = Annotated[list[Token], BeforeValidator(_listed), WithJsonSchema(_STRINGS)]
+MediaTypes = Annotated[
+    list[Annotated[str, AfterValidator(_media_type)]], BeforeValidator(_listed), WithJsonSchema(_STRINGS)
+]
 WarmRequests = Annotated[
     list[Annotated[str, AfterValidator(_warm_request), WithJsonSchema(_WARM_REQUEST)]],
     BeforeValidator(_listed),

@@ -30,10 +30,8 @@ NOT_YET_SUPPORTED: frozenset[str] = frozenset(
         "routes.*.cache.leak_guard",
         "routes.*.cache.lookup_when",
         "routes.*.cache.methods",
-        "routes.*.cache.sensitive",
         "routes.*.cache.store_when",
         "routes.*.cache.warm",
-        "defaults.cache.sensitive",
         "events.dedupe",
         "events.stream",
     }

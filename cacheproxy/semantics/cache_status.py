@@ -23,6 +23,7 @@ class Detail(StrEnum):
     PRIVATE = "private"
     AUTHORIZATION = "authorization"
     SET_COOKIE = "set-cookie"
+    SENSITIVE = "sensitive"
     VARY_STAR = "vary-star"
     PARTIAL_CONTENT = "partial-content"
     NO_LIFETIME = "no-lifetime"

@@ -48,3 +48,7 @@ class CacheRules:
     """Larger bodies are compressed in Redis; None: none is."""
     encrypt: bool = False
     """Whether responses are encrypted in Redis."""
+    sensitive_types: frozenset[bytes] = frozenset()
+    """Media types (lower-case, ``text/*`` for a whole tree) of responses that are never stored."""
+    sensitive_fields: frozenset[bytes] = frozenset()
+    """Names of response fields that keep a response from being stored."""

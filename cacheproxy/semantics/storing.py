@@ -58,6 +58,8 @@ class PassReason(StrEnum):
     PRIVATE = "private"
     AUTHORIZATION = "authorization"
     SET_COOKIE = "set-cookie"
+    SENSITIVE = "sensitive"
+    """The policy says so of its media type, or of a field that it has."""
     VARY_STAR = "vary-star"
     PARTIAL = "partial-content"
     NO_LIFETIME = "no-lifetime"
@@ -173,10 +175,23 @@ def _content_refusals(response: ResponseHead, rules: CacheRules) -> Iterator[Pas
     """The reasons not to store that lie in what the response carries."""
     if sets_own_cookie(response.fields, rules.shared_cookies):
         yield PassReason.SET_COOKIE
+    if _is_sensitive(response.fields, rules):
+        yield PassReason.SENSITIVE
     if response.status == 206 and parse_content_range(response.fields) is None:
         yield PassReason.PARTIAL
     if _longer_than(rules.max_body_bytes, response.fields):
         yield PassReason.TOO_LARGE
+
+
+def _is_sensitive(fields: Fields, rules: CacheRules) -> bool:
+    if any(name in fields for name in rules.sensitive_fields):
+        return True
+    if not rules.sensitive_types:
+        return False
+    # a list of types is malformed, and clients differ in which one they believe: each counts
+    given = (fields.combined(b"content-type") or b"").lower()
+    types = {part.partition(b";")[0].strip() for part in given.split(b",")}
+    return not rules.sensitive_types.isdisjoint(types | {each.partition(b"/")[0] + b"/*" for each in types})
 
 
 def _post_for_get(request: RequestHead, response: ResponseHead, control: CacheControl) -> bool:

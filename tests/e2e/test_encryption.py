@@ -77,3 +77,13 @@ def test_encryption_is_switched_on_by_reload(sidecars, origin, valkey, tmp_path)
         assert await_value(server, "sealed:late")[1].startswith(b"cacheproxy 3 ")
     assert get(other, "/items/early") == ("/items/early", "hit")
     assert get(other, "/items/late") == ("/items/late", "hit")
+
+
+def test_a_sensitive_response_is_not_stored(sidecars, origin) -> None:
+    """Neither in Redis nor in memory, and Cache-Status says why."""
+    policy = POLICY.replace("ttl: 1h,", "ttl: 1h, encrypt: false, sensitive: {content_types: application/json},")
+    (one,) = sidecars(1, "none", policy=policy.replace("encrypt: true, ", ""))
+    for number in (1, 2):
+        answer = httpx.get(one.url + "/items/sensitive", trust_env=False)
+        assert "detail=sensitive" in answer.headers["cache-status"]
+        assert origin.count("/items/sensitive") == number

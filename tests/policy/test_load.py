@@ -51,7 +51,7 @@ limits:
 routes:
   - name: one
     match: GET /one
-    cache: {ttl: 60, ttl: 1s, sensitive: {}}
+    cache: {ttl: 60, ttl: 1s, leak_guard: {}}
   - name: two
     match: GET /one
     limits: [b]
@@ -64,7 +64,7 @@ routes:
         "p.yaml:4:18: limits.a.rat: unknown key `rat`; did you mean `rate`?",
         "p.yaml:8:18: routes[0].cache.ttl: 60 has no unit; write `60s` if seconds are meant",
         "p.yaml:8:22: routes[0].cache.ttl: `ttl` is given twice; first on line 8",
-        "p.yaml:8:31: routes[0].cache.sensitive: `sensitive` is not yet supported",
+        "p.yaml:8:31: routes[0].cache.leak_guard: `leak_guard` is not yet supported",
         "p.yaml:10:12: routes[1].match[0]: never reached: the earlier route `one` takes all that it matches",
         "p.yaml:11:14: routes[1].limits[0]: there is no limit `b`",
     ]
@@ -469,3 +469,17 @@ def test_encryption_without_keys_is_refused() -> None:
         load_policy(ENCRYPTED, "p.yaml", {})
     assert [fault.path for fault in caught.value.faults] == ["defaults.cache.encrypt", "routes[2].cache.encrypt"]
     assert "set `CACHEPROXY_ENCRYPTION_KEYS`" in str(caught.value)
+
+
+def test_sensitive_responses_are_named_by_type_and_field() -> None:
+    """In any case of letters, one or several."""
+    text = """version: 1
+routes:
+  - name: one
+    match: GET /one
+    cache: {sensitive: {content_types: [Application/PDF, image/*], fields: X-Account}}
+"""
+    policy, _ = load_policy(text, "p.yaml", {})
+    rules = policy.cache_rules["one"]
+    assert rules.sensitive_types == {b"application/pdf", b"image/*"}
+    assert rules.sensitive_fields == {b"x-account"}

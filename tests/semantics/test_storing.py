@@ -1,5 +1,7 @@
 """What a shared cache may store (RFC 9111 §3)."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -383,3 +385,34 @@ def test_any_exchange_can_be_assessed(
         assert said.keep_until > NOW
         assert b"set-cookie" not in said.fields
         assert b"connection" not in said.fields
+
+
+SENSITIVE = CacheRules(
+    sensitive_types=frozenset({b"application/pdf", b"image/*"}), sensitive_fields=frozenset({b"x-account"})
+)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("content-type", "application/pdf")],
+        [("content-type", "Application/PDF ; a=b")],
+        [("content-type", "image/png")],
+        [("content-type", "text/html"), ("content-type", "application/pdf")],
+        [("content-type", "text/html, application/pdf")],
+        [("X-Account", "")],
+    ],
+)
+@pytest.mark.parametrize("mode", Mode)
+def test_what_is_sensitive_is_not_stored(fields: Lines, mode: Mode) -> None:
+    """A media type or a field that the policy names keeps a response out, whatever else it says, in every mode."""
+    rules = replace(SENSITIVE, mode=mode, ttl_s=60.0)
+    assert verdict([FRESH, *fields], rules=rules) == Pass(PassReason.SENSITIVE)
+    assert isinstance(verdict([FRESH, *fields]), Store)
+
+
+@pytest.mark.parametrize("type_", ["application/pdfx", "application/json", "imagex/png", "", "text/image/*"])
+def test_other_types_are_not_sensitive(type_: str) -> None:
+    """Nor is a response without one."""
+    assert isinstance(verdict([FRESH, ("content-type", type_)], rules=SENSITIVE), Store)
+    assert isinstance(verdict([FRESH], rules=SENSITIVE), Store)
