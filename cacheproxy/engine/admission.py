@@ -40,8 +40,9 @@ class Admission:
             return None
         exchange.asked_elsewhere |= bool(exchange.checks)  # asked twice, and so not to be repeated at once
         exchange.checks = rates
-        verdict = await self._ask(rates, exchange.budget)
-        self._note(rates, verdict)
+        asked = exchange.asked
+        verdict = asked.verdict if asked and asked.checks == rates else await self.ask(rates, exchange.budget)
+        self.note(rates, verdict)
         if isinstance(verdict, Limited):
             exchange.leave()
             return verdict
@@ -50,31 +51,28 @@ class Admission:
             exchange.budget = Budget(exchange.budget.deadline + verdict.delayed_s)
         return None
 
-    async def admitted(self, rates: Sequence[Check], budget: Budget) -> Admitted | None:
-        """Admitted and counted against all of ``rates``; None where ``admit`` is to refuse."""
-        verdict = await self._ask(rates, budget)
-        if isinstance(verdict, Limited):
-            return None
-        self._note(rates, verdict)
-        return verdict
+    async def ask(self, rates: Sequence[Check], budget: Budget) -> Admitted | Limited:
+        """Count a request against all of ``rates``, or none. What cannot be asked about is admitted."""
+        return await self._degrade.instead(Role.LIMITS, self._limiter.admit(rates, budget), Admitted())
 
     def admit_now(self, rates: Sequence[Check]) -> Admitted | None:
-        """As ``admitted``, where that needs no waiting; else None, and nothing is counted."""
+        """Admitted, counted and noted, where that needs no waiting; else None."""
         admitted = self._limiter.admit_now(rates)
         if admitted is not None:
-            self._note(rates, admitted)
+            self.note(rates, admitted)
         return admitted
 
     def refusal_now(self, rates: Sequence[Check]) -> Limited | None:
-        """The refusal of a request under ``rates``, where it is certain without waiting; else None."""
+        """The refusal, noted, where it is certain without waiting; else None."""
         limited = self._limiter.refusal_now(rates)
         if limited is not None:
-            self._note(rates, limited)
+            self.note(rates, limited)
         return limited
 
-    async def _ask(self, rates: Sequence[Check], budget: Budget) -> Admitted | Limited:
-        """What cannot be asked about is admitted."""
-        return await self._degrade.instead(Role.LIMITS, self._limiter.admit(rates, budget), Admitted())
+    def note(self, checks: Sequence[Check], verdict: Admitted | Limited) -> None:
+        """Count what became of a request under each rule."""
+        for check in checks:
+            self._recorder.event(Event.RATE_LIMIT, check.rule.name, _decision(check.rule, verdict))
 
     def _enter(self, exchange: Exchange, checks: Sequence[Check]) -> Limited | None:
         """Take the request's places among those in flight; ``exchange.leave`` gives them back."""
@@ -84,16 +82,12 @@ class Admission:
         exchange.asked_elsewhere = True
         entered = self._in_flight.enter(bounded)
         if isinstance(entered, Limited):
-            self._note(bounded, entered)
+            self.note(bounded, entered)
             return entered
         permits, admitted = entered
         exchange.permits += (permits,)
-        self._note([check for check in bounded if not check.rule.limit], admitted)
+        self.note([check for check in bounded if not check.rule.limit], admitted)
         return None
-
-    def _note(self, checks: Sequence[Check], verdict: Admitted | Limited) -> None:
-        for check in checks:
-            self._recorder.event(Event.RATE_LIMIT, check.rule.name, _decision(check.rule, verdict))
 
 
 def _decision(rule: LimitRule, verdict: Admitted | Limited) -> str:

@@ -25,7 +25,7 @@ from cacheproxy.engine.reply import Reply, problem
 from cacheproxy.engine.request_id import RequestIds
 from cacheproxy.engine.serve import may_stand_in, reply_from, reply_through, whole_seconds
 from cacheproxy.errors import ClientError, UpstreamError
-from cacheproxy.limits.contract import Limited
+from cacheproxy.limits.contract import Asked, Limited
 from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.keys import NoKey, cache_key
 from cacheproxy.policy.route import Policy, Served
@@ -97,11 +97,20 @@ class Engine:
         self._request_ids = RequestIds()
 
     async def handle(
-        self, request: RequestHead, body: RequestBody | None, client: Client, on_interim: OnInterim | None = None
+        self,
+        request: RequestHead,
+        body: RequestBody | None,
+        client: Client,
+        on_interim: OnInterim | None = None,
+        asked: Asked | None = None,
     ) -> Reply:
-        """The answer to ``request``. Whatever goes wrong on the way is an answer too."""
+        """The answer to ``request``. Whatever goes wrong on the way is an answer too.
+
+        ``asked`` is what its limits have said of it already.
+        """
         active = self.active
         exchange = self._begin(request, body, client, on_interim, active.policy)
+        exchange.asked = asked
         try:
             reply = await self._answer(exchange, active)
         except ClientError as error:

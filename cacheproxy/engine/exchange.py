@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from cacheproxy.limits.contract import Check, LimitState
+from cacheproxy.limits.contract import Asked, Check, LimitState
 from cacheproxy.limits.in_flight import Permits
 from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.keys import CacheKey, NoKeyReason
@@ -63,6 +63,8 @@ class Exchange:
     """The session it is answered for."""
     checks: tuple[Check, ...] = ()
     """The rates it was counted against."""
+    asked: Asked | None = None
+    """What was asked about it before it came here."""
     asked_elsewhere: bool = False
     """Whether the answer hangs on more than the request's head, the store, that session and those rates."""
     x_cache: XCache = XCache.BYPASS

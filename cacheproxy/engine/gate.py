@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from cacheproxy.engine.admission import Admission
-from cacheproxy.limits.contract import Admitted, Check, Limited
+from cacheproxy.limits.contract import Admitted, Asked, Check, Limited
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.sessions.contract import Session, Sessions
 
@@ -30,7 +30,11 @@ class Gate:
         """The refusal, where that is certain without waiting; else None."""
         return self._admission.refusal_now(rates)
 
-    async def admit(self, rates: Sequence[Check]) -> Admitted | None:
-        """Admitted and counted; None where the ordinary way has to refuse."""
+    async def ask(self, rates: tuple[Check, ...]) -> Asked:
+        """What the limits say, counted; to be noted by ``note``, or handed to the ordinary way."""
         deadline = asyncio.get_running_loop().time() + self._budget_s
-        return await self._admission.admitted(rates, Budget(deadline))
+        return Asked(rates, await self._admission.ask(rates, Budget(deadline)))
+
+    def note(self, asked: Asked) -> None:
+        """Note that a request was answered so."""
+        self._admission.note(asked.checks, asked.verdict)

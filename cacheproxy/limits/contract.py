@@ -51,6 +51,14 @@ class Limited:
     """Every enforced rule it is over."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a limiter said of a request, which is not to be asked again about the same checks."""
+
+    checks: tuple[Check, ...]
+    verdict: Admitted | Limited
+
+
 class Limiter(Protocol):
     """Counts. A rejected request counts against no limit."""
 

@@ -1,15 +1,18 @@
 """One request and its response on a connection."""
 
 from contextlib import aclosing
+from functools import partial
 
 import structlog
 
 from cacheproxy.engine.reply import Reply, ReplyStream, problem
 from cacheproxy.errors import CacheproxyError
+from cacheproxy.limits.contract import Asked
 from cacheproxy.semantics.head import ResponseHead
 from cacheproxy.server.adapter import Arrived
 from cacheproxy.server.body import BodyStream
 from cacheproxy.server.edge import Edge
+from cacheproxy.server.express import Written
 from cacheproxy.server.outlet import Outlet
 from cacheproxy.server.wire import render_head, render_interim
 
@@ -35,24 +38,24 @@ class Cycle:
     async def run(self) -> bool:
         """Answer; whether the connection may be used again."""
         try:
-            if await self._repeated():
-                return self.keep_alive
-            reply = await self._edge.handle(self._request, self.body, self._arrived.client, self._interim)
+            handle = self._edge.handle
+            if (asked := await self._ask()) is not None:
+                if not isinstance(asked, Asked):
+                    self.responding = True
+                    self._outlet.write(b"".join(asked))
+                    return self.keep_alive
+                handle = partial(handle, asked=asked)
+            reply = await handle(self._request, self.body, self._arrived.client, self._interim)
         except Exception:
             log.exception("request failed", path=self._request.path.decode("latin-1"))
             reply = problem(500, "internal-error", "a fault of the proxy; its log has the details")
         return await self._send(reply)
 
-    async def _repeated(self) -> bool:
-        """Answer with what is known, where only its limits have to be asked; whether that was done."""
+    async def _ask(self) -> Written | Asked | None:
+        """The answer that is known but for its limits, or what those said; None where nothing is known."""
         arrived, lane = self._arrived, self._edge.lane
         known = lane.asking(self._raw, trusted=arrived.client.trusted, peer=arrived.peer)
-        written = None if known is None or self._edge.draining else await lane.ask(known)
-        if written is None:
-            return False
-        self.responding = True
-        self._outlet.write(b"".join(written))
-        return True
+        return None if known is None or self._edge.draining else await lane.ask(known)
 
     def continue_(self) -> None:
         """Tell a client that expects it to go on and send its body (RFC 9110 §10.1.1)."""

@@ -2,9 +2,11 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from cacheproxy.engine.engine import Client
 from cacheproxy.engine.reply import Reply
+from cacheproxy.limits.contract import Asked
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.server.adapter import Arrived
 from cacheproxy.server.body import BodyStream
@@ -30,8 +32,22 @@ class EdgeLimits:
     max_connections: int = 16_384
 
 
-Handle = Callable[[RequestHead, BodyStream | None, Client, OnInterim], Awaitable[Reply]]
-"""The engine: a request, its body if it has one, its client, and where interim responses go."""
+class Handle(Protocol):
+    """The engine: a request, its body if it has one, its client, and where interim responses go."""
+
+    def __call__(
+        self,
+        request: RequestHead,
+        body: BodyStream | None,
+        client: Client,
+        on_interim: OnInterim,
+        /,
+        asked: Asked | None = None,
+    ) -> Awaitable[Reply]:
+        """The answer; ``asked`` is what limits have said of the request already."""
+        ...
+
+
 Read = Callable[[bytes, str, str], Arrived]
 """A head's bytes, the connection's scheme, and its peer's address (empty for a unix socket). ClientError."""
 

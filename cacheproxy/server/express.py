@@ -13,7 +13,7 @@ from cacheproxy.engine.gate import Gate
 from cacheproxy.engine.record import Journal
 from cacheproxy.engine.reply import Reply
 from cacheproxy.engine.request_id import RequestIds
-from cacheproxy.limits.contract import Admitted
+from cacheproxy.limits.contract import Admitted, Asked, Limited
 from cacheproxy.server.known import Known, KnownHit, KnownRefusal, known_answer
 
 MAX_HEAD_BYTES = 4096
@@ -80,17 +80,14 @@ class ExpressLane:
         known = table[raw] if raw in table else table.get((raw, peer))
         return known if isinstance(known, KnownHit) and known.shelved.terms.checks else None
 
-    async def ask(self, known: KnownHit) -> Written | None:
-        """The response, counted; None where the ordinary way must find it.
-
-        That counts the request again, where what was known has changed while its limits were asked: too much, never
-        too little.
-        """
+    async def ask(self, known: KnownHit) -> Written | Asked:
+        """The response; or only what its limits said, where the ordinary way must find the response."""
         started = self._monotonic()
-        admitted = await self._gate.admit(known.shelved.terms.checks)
-        if admitted is None or not self._stands(known, self._monotonic()):
-            return None
-        return self._repeat(known, admitted, started)
+        asked = await self._gate.ask(known.shelved.terms.checks)
+        if isinstance(asked.verdict, Limited) or not self._stands(known, self._monotonic()):
+            return asked
+        self._gate.note(asked)
+        return self._repeat(known, asked.verdict, started)
 
     def learn(
         self, raw: bytes, reply: Reply, head: bytes, *, method: str, trusted: bool, named: bool, peer: str = ""

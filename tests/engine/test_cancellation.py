@@ -264,7 +264,7 @@ async def shake_hands(house: Any, scenario: Scenario) -> None:
 async def pass_gate(house: Any) -> None:
     """Ask for the express lane whether one more request is within a limit."""
     gate = Gate(house.sessions, house.engine._admission, 1.0)
-    await gate.admit([Check(LimitRule(name="each", limit=5, period_s=60.0), "somebody")])
+    await gate.ask((Check(LimitRule(name="each", limit=5, period_s=60.0), "somebody"),))
 
 
 def asked_by(house: Any, scenario: Scenario) -> Coroutine[Any, Any, Any]:
