@@ -22,6 +22,7 @@ from cacheproxy.fills.flight import AbandonedError, Flights
 from cacheproxy.fills.governor import Governor
 from cacheproxy.fills.hit_for_miss import HitForMiss
 from cacheproxy.invalidation.contract import Purger
+from cacheproxy.redis_link.contract import Budget
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.plan import Fetch, Forward, Revalidate, Serve, plan
 from cacheproxy.semantics.tag_clock import Stamp, Verdict
@@ -31,6 +32,8 @@ from cacheproxy.upstream.reasons import Reason
 
 PATIENCE_S = 5.0
 """How long a fill waits for another replica's before it asks the origin itself."""
+LEASE_LEAST_S = 0.025
+"""How long the lease is waited for, however much of the request's time is gone."""
 REFRESH_PATIENCE_S = 30.0
 """How long a refresh waits for its turn before it is left to the next request for its key."""
 MAX_FOLLOWED = 2
@@ -198,7 +201,7 @@ class Filler:
             return await self._stamp()
         patient_until = self._clock.monotonic() + PATIENCE_S
         while True:
-            asked = self._leases.acquire(job.key, job.exchange.budget if job.leader.waits else None)
+            asked = self._leases.acquire(job.key, _lease_budget(job))
             permit = await self._degrade.instead(Role.CACHE, asked, None)
             if permit is None or isinstance(permit, Held):
                 return permit
@@ -240,6 +243,13 @@ class Filler:
             if is_newer and (entry.vary, entry.variance) == (stored.vary, stored.variance):
                 return Filled(entry, 0, stored=False)
         return None
+
+
+def _lease_budget(job: FillJob) -> Budget | None:
+    """How long the lease may take: of a herd one asks for it, and must not find that the herd has used up its time."""
+    if not job.leader.waits:
+        return None
+    return Budget(max(job.exchange.budget.deadline, asyncio.get_running_loop().time() + LEASE_LEAST_S))
 
 
 def early_for_s(exchange: Exchange, entry: Entry) -> float:

@@ -14,6 +14,7 @@ from cacheproxy.storage.clock_view import ClockView, clock_command, clock_key, r
 from cacheproxy.storage.codec import Corrupt
 from cacheproxy.storage.contract import Entry, Found, Tier
 from cacheproxy.storage.envelope import Envelope
+from cacheproxy.storage.joint import Joint
 from cacheproxy.storage.marker import is_marker, member, read_marker
 from cacheproxy.storage.variants import digest, ref_of
 
@@ -61,6 +62,7 @@ class RedisStore:
         self._max_remembered = max_remembered
         self._clock = clock or SystemClock()
         self._envelope = envelope or Envelope()
+        self._joint: Joint[_Seen] = Joint()
         self._refs: dict[str, tuple[VariantRef, ...]] = {}
         """The variants of keys that vary, as last seen: a guess that saves a trip, checked by every read."""
 
@@ -139,6 +141,11 @@ class RedisStore:
         return sum(dropped)
 
     async def _look(self, key: str, names: Sequence[str], tags: Collection[str], budget: Budget | None) -> _Seen:
+        """What there is under ``key`` and the variants ``names``, by one question of all who ask that now."""
+        question = (key, tuple(names), tuple(tags))
+        return await self._joint.ask(question, lambda: self._ask(key, names, tags, budget))
+
+    async def _ask(self, key: str, names: Sequence[str], tags: Collection[str], budget: Budget | None) -> _Seen:
         """One trip, or one to each server. The clock is read last: it knows of every purge that the values missed."""
         asked = tuple(tags)
         gets: list[Command] = [("GET", key), *(("GET", _variant_key(key, name)) for name in names)]

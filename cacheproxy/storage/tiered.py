@@ -51,7 +51,9 @@ class TieredStore:
             return near
         if far is None or (near is not None and near.entry.received_at >= far.entry.received_at):
             return near
-        self.l1.keep(far.entry, far.vouched_us)
+        by_now = self.l1.peek(key, request)
+        if by_now is None or by_now.entry.received_at < far.entry.received_at:  # else another reader has kept it
+            self.l1.keep(far.entry, far.vouched_us)
         return far
 
     async def variants(self, key: str, budget: Budget | None = None) -> list[Entry]:

@@ -1,5 +1,6 @@
 """L2 in a real server: trips counted, bytes that others can read, and whatever is under our keys survived."""
 
+import asyncio
 import json
 import random
 from collections.abc import Callable
@@ -89,6 +90,19 @@ async def test_a_miss_takes_one_trip(store, link) -> None:
     """Nothing there: one trip."""
     assert await store.read("k", ANY) is None
     assert link.trips == 1
+
+
+async def test_a_herd_takes_one_trip(store, link, entry: MakeEntry) -> None:
+    """However many ask for a key at once, and in whatever language where it varies: one trip for each question."""
+    assert {None} == {*await asyncio.gather(*(store.read("k", ANY, None, TAGS) for _ in range(50)))}
+    assert link.trips == 1
+    for language in ("de", "en"):
+        await store.write(entry(body=language.encode(), request=asking(language), fields=VARYING))
+    await store.read("k", asking("de"), None, TAGS)
+    link.trips = 0
+    herd = [store.read("k", asking(language), None, TAGS) for language in ("de", "en") * 25]
+    assert [found.entry.body for found in await asyncio.gather(*herd)] == [b"de", b"en"] * 25
+    assert link.trips == 2
 
 
 async def test_a_variant_takes_one_trip_once_its_key_is_known(store, link, entry: MakeEntry) -> None:

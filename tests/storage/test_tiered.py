@@ -1,5 +1,6 @@
 """L1 before L2: what is promoted, which of two is served, and what remains when L2 is gone."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -124,6 +125,19 @@ async def test_what_another_replica_has_renewed_is_taken_over(tiered: TieredStor
     found = memory.peek("k", ANY)
     assert found is not None
     assert found.entry.body == b"new"
+
+
+async def test_a_herd_keeps_what_l2_gave_once(tiered: TieredStore, memory, entry: MakeEntry) -> None:
+    """The first to have it puts it into L1; the others leave it in its place, on which the express lane relies."""
+    await tiered.l2.write(entry())
+    places = set()
+
+    async def reader() -> None:
+        assert await tiered.read("k", ANY) is not None
+        places.add(memory.place("k"))
+
+    await asyncio.gather(*(reader() for _ in range(10)))
+    assert len(places) == 1
 
 
 async def test_a_stale_copy_is_still_found(tiered: TieredStore, entry: MakeEntry, clock) -> None:
