@@ -4,6 +4,7 @@
 #   make test    run the tests
 #   make conformance    run the public HTTP cache test suite (needs Node 20)
 #   make bench-coherence    measure how fast purges, leases and events travel between three sidecars
+#   make figures    measure the sample service's hits beside the figures of the reference (needs Linux)
 #   make bench   measure the sidecar beside nginx, Varnish and HAProxy (needs Linux, nginx and wrk)
 
 VENV := .venv
@@ -12,7 +13,7 @@ IS_RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c '$(IS_RECENT)' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo demo-check test conformance bench bench-micro bench-coherence check fix lock clean
+.PHONY: demo demo-check test conformance bench bench-micro bench-coherence figures check fix lock clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python -m cacheproxy demo
@@ -39,6 +40,10 @@ bench-micro: $(VENV)/dev.stamp
 # Purges, leases and events between three sidecars on one Valkey, each figure beside its aim.
 bench-coherence: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/coherence.py $(ARGS)
+
+# Hits, refresh and cold keys in front of the sample service. Writes docs/figures.md; takes two and a half minutes.
+figures: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/figures.py $(ARGS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ def recipe(target: str) -> str:
         ("demo", ["-m cacheproxy demo"]),
         ("demo-check", ["-m cacheproxy demo --self-test"]),
         ("test", ["-m pytest"]),
+        ("figures", ["benchmarks/figures.py"]),
         ("check", ["ruff check .", "ruff format --check .", "mypy", "lint-imports"]),
         ("fix", ["ruff check --fix", "ruff format"]),
     ],
