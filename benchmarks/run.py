@@ -43,12 +43,15 @@ class Effort:
     rounds: int
     seconds: int
     starts: int
+    attempts: int
     routes: Sequence[int]
     keys: Sequence[int]
 
 
-FULL = Effort(rounds=5, seconds=2, starts=5, routes=(1, 10, 100, 1_000), keys=(1_000, 10_000, 100_000, 1_000_000))
-QUICK = Effort(rounds=2, seconds=1, starts=2, routes=(1, 1_000), keys=(1_000, 20_000))
+FULL = Effort(
+    rounds=5, seconds=2, starts=5, attempts=3, routes=(1, 10, 100, 1_000), keys=(1_000, 10_000, 100_000, 1_000_000)
+)
+QUICK = Effort(rounds=2, seconds=1, starts=2, attempts=1, routes=(1, 1_000), keys=(1_000, 20_000))
 
 
 def main() -> int:
@@ -135,7 +138,7 @@ def _scenarios(
     measured, failures = {}, []
     for scenario in wanted:
         try:
-            found = measure(scenario, servers, generator, effort.rounds, effort.seconds)
+            found = measure(scenario, servers, generator, effort.rounds, effort.seconds, effort.attempts)
         except WrongAnswerError as error:
             failures.append(str(error))
             continue
