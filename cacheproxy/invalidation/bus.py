@@ -6,6 +6,7 @@ seen. And the stream keeps them, so a replica that was away catches up before it
 """
 
 import asyncio
+import contextlib
 import random
 
 import structlog
@@ -44,12 +45,17 @@ class Bus:
 
     async def follow(self, rules: EventRules) -> None:
         """Listen by new event ``rules`` from now on. Memory rests until the new connection has caught up."""
-        await self.aclose()
+        await self._stop()
         self._rules = rules
         self.start()
 
     async def aclose(self) -> None:
-        """Stop listening. Memory answers nothing from now on."""
+        """Stop listening, and say so: nobody need wait for us. Memory answers nothing from now on."""
+        await self._stop()
+        with contextlib.suppress(StateError):
+            await self._parts.clock.leave(self._parts.receipts.replica)
+
+    async def _stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

@@ -57,6 +57,13 @@ class AckSaid:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaveSaid:
+    """``replica`` answers from memory no more."""
+
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
 class OtherSaid:
     """A message that is for another room."""
 
@@ -65,7 +72,7 @@ class OtherSaid:
 
 
 Record = PurgeRecord | EventRecord
-Said = Record | BeatSaid | AckSaid | OtherSaid
+Said = Record | BeatSaid | AckSaid | LeaveSaid | OtherSaid
 
 
 def read(payload: bytes) -> Said | None:
@@ -115,6 +122,8 @@ def _read(members: dict[str, object]) -> Said:
             )
         case "ack":
             return AckSaid(_text(members, "waiter"), _text(members, "replica"))
+        case "leave":
+            return LeaveSaid(_text(members, "replica"))
         case _:
             return OtherSaid(kind, members)
 

@@ -48,6 +48,13 @@ class Receipts:
         """A heartbeat of ``replica`` came in."""
         self._heard_at[replica] = self._clock.monotonic()
 
+    def forget(self, replica: str) -> None:
+        """``replica`` has left: whoever waits for its word has all that can be had."""
+        self._heard_at.pop(replica, None)
+        for waiter in self._waiting.values():
+            waiter.acknowledged.add(replica)
+            waiter.news.set()
+
     def number_beat(self) -> int:
         """A number for our next heartbeat, that no other process gives to its own."""
         self._last_beat += 1

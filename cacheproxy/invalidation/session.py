@@ -18,6 +18,7 @@ from cacheproxy.invalidation.messages import (
     AckSaid,
     BeatSaid,
     EventRecord,
+    LeaveSaid,
     OtherSaid,
     PurgeRecord,
     Record,
@@ -148,6 +149,8 @@ class Session:
                 self._take_beat(said)
             case AckSaid(waiter, replica):
                 self._parts.receipts.acknowledge(waiter, replica)
+            case LeaveSaid(replica):
+                self._parts.receipts.forget(replica)
             case OtherSaid(kind, members):
                 self._parts.on_message(kind, members)
             case None:

@@ -150,6 +150,13 @@ class TagClock:
             broken=bool(broken),
         )
 
+    async def leave(self, replica: str) -> None:
+        """Strike ``replica`` off the registry, and tell the others, so that no purge waits for it."""
+        said = json.dumps({"kind": "leave", "replica": replica})
+        await self._link.batch(
+            [("HDEL", self.layout.replicas, replica), ("PUBLISH", self.layout.bus, said)], background()
+        )
+
     async def records(self, after_us: int, upto_us: int) -> list[bytes]:
         """At most a page of the records made after ``after_us``, up to ``upto_us``, the oldest first."""
         span = (f"({after_us}-0", f"{upto_us}-0")

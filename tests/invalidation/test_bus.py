@@ -94,10 +94,25 @@ async def test_a_replica_that_is_gone_holds_up_no_purge_for_longer_than_a_lease(
     one, two = replica(valkey, "one"), replica(valkey, "two")
     await one.ready()
     await two.ready()
-    await two.bus.aclose()
+    await two.bus._stop()  # without a word
     assert set(await one.roles.bus.call("HKEYS", LAYOUT.replicas)) == {b"one", b"two"}
     receipt = await one.purger.purge(hard("a"), wait_s=30)
     assert receipt.silent == ()
+
+
+async def test_nobody_waits_for_a_replica_that_has_left(valkey, replica, hard):
+    """Not for one that left before the purge, nor for one that leaves while it is waited for."""
+    one, two, three = (replica(valkey, name) for name in ("one", "two", "three"))
+    for each in (one, two, three):
+        await each.ready()
+    await _heartbeats(one, 2)
+    await two.bus.aclose()
+    waiting = asyncio.create_task(one.purger.purge(hard("a"), wait_s=1.0))
+    await three.bus.aclose()
+    assert (await waiting).silent == ()
+    receipt = await one.purger.purge(hard("b"), wait_s=60)
+    assert receipt.acknowledged == ("one",)
+    assert not three.ledger.trusted
 
 
 # -- losing the connection
