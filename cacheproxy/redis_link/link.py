@@ -181,6 +181,8 @@ class RedisLink:
             self._send()
 
     def _adopt(self, wire: Wire) -> None:
+        if wire.lost_by is not None:
+            raise wire.lost_by  # it went between its greeting and now, and nobody would part with it
         wire.on_lost = self._part_with
         self._wires.append(wire)
 

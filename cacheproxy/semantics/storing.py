@@ -111,6 +111,9 @@ def assess(
     names = vary_names(response.fields)
     if names is None:
         return Pass(PassReason.VARY_STAR)
+    if response.fields.get(b"access-control-allow-origin") not in {None, b"*"}:
+        # It names the origin that asked, whether or not Vary says so.
+        names = tuple(sorted({*names, b"origin"}))
     age_s = initial_age(response.fields, requested_at=requested_at, received_at=received_at)
     lifetime = _lifetime(response, control, rules, age_s=age_s, received_at=received_at)
     if lifetime is None:

@@ -20,10 +20,12 @@ UNIX = "unix"
 MAX_HOPS = 32
 
 _TELL_OF_HOPS = frozenset({b"forwarded", b"x-real-ip", b"front-end-https"})
-_REROUTE = frozenset({b"x-original-url", b"x-rewrite-url", b"x-original-host", b"x-host", b"proxy"})
-"""Read by some origins in place of the target or the host; ``proxy`` becomes HTTP_PROXY in CGI (CVE-2016-5385)."""
-_OVERRIDE_METHOD = frozenset({b"x-http-method", b"x-http-method-override", b"x-method-override"})
-_READING = frozenset({"GET", "HEAD"})
+_REROUTE = frozenset({
+    b"x-original-url", b"x-rewrite-url", b"x-original-host", b"x-host", b"proxy",
+    b"x-http-method", b"x-http-method-override", b"x-method-override",
+})  # fmt: skip
+"""Read by some origins in place of target, host or method, by which a request was routed and guarded here; ``proxy``
+becomes HTTP_PROXY in CGI (CVE-2016-5385)."""
 _HOP_OF_HTTP = frozenset({b"http2-settings", b"trailer"})
 _NOT_RESPELLED = frozenset({b"content-length", b"transfer-encoding"})
 """Fields whose spelling with ``_`` some origins take for the real ones."""
@@ -68,13 +70,11 @@ def believable(request: RequestHead, claim: bytes = b"", *, believed: bool = Tru
     which a trusted proxy names the tenant: it goes unless it is ``believed``, and its other spellings go always.
     """
     dropped = connection_fields(request.fields)
-    reads = request.method in _READING
     return Fields(
         pair
         for pair in request.fields.pairs
         if pair[0] not in dropped
         and not _misleads(pair[0])
-        and not (reads and _overrides_method(pair[0]))
         and not (claim and _is_spelling(pair[0], claim) and not (believed and pair[0] == claim))
     )
 
@@ -176,11 +176,6 @@ def _misleads(name: bytes) -> bool:
 
 def _is_spelling(name: bytes, of: bytes) -> bool:
     return name.replace(b"_", b"-") == of.replace(b"_", b"-")
-
-
-@lru_cache(maxsize=1024)
-def _overrides_method(name: bytes) -> bool:
-    return name.lower().replace(b"_", b"-") in _OVERRIDE_METHOD
 
 
 def _last(fields: Fields, name: bytes) -> bytes:

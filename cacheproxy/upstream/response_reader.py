@@ -114,9 +114,9 @@ class ResponseReader:
         framing = Framing.of(pairs, old=old)
         self.head = head
         self.keep_alive = framing.keep_alive
-        if head.status == 204 and (framing.chunked or framing.length):
-            self.keep_alive = False  # the body it wrongly announces would be read as the next response
         if self._method == "HEAD" or head.status in BODYLESS:
+            # A body that comes all the same, a moment later, would be read as the next response.
+            self.keep_alive = self.keep_alive and not (framing.chunked or framing.length)
             self._decoder = SizedDecoder(0)
         elif framing.chunked:
             self._decoder = ChunkedDecoder()

@@ -547,3 +547,19 @@ def test_the_wire_protocol_of_redis_is_not_a_clients(replicas, raw_origin, conne
         connect(replicas[0]).ask(get(raw_origin.path("/public") + b"?x=" + evil + b"*"))
         assert client.dbsize() >= before
         assert isinstance(client, redis.Redis)
+
+
+OVERRIDES = [
+    b"X-HTTP-Method-Override: GET", b"X_HTTP_Method_Override: GET", b"X-Method-Override: GET", b"X-HTTP-Method: GET",
+    b"X-Original-URL: /user/1", b"X-Rewrite-URL: /user/1", b"X-User-Id: 1", b"X_User_Id: 1",
+    b"X-Forwarded-Prefix: /user",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST", b"OPTIONS"])
+@pytest.mark.parametrize("line", OVERRIDES, ids=lambda line: line.split(b":")[0].decode())
+def test_no_field_gets_around_a_guard(replicas, raw_origin, connect, method, line) -> None:
+    """What would make an origin answer another request than the one that was routed does not reach it."""
+    path = raw_origin.path("/user")
+    connect(replicas[0]).ask(get(path, line, b"Content-Length: 0", method=method))
+    assert [] == [seen for seen in raw_origin.seen(path) if seen.all(line.split(b":")[0].decode())]

@@ -495,3 +495,13 @@ def test_the_admin_port_reads_no_poisoned_host(sidecar) -> None:
     """(DNS rebinding) A page that rebinds its name to loopback reads nothing of the admin port."""
     answer = httpx.get(sidecar.admin + "/metrics", headers={"host": "evil.example"}, trust_env=False)
     assert 421 == answer.status_code
+
+
+def test_a_reflected_origin_is_not_for_other_sites(sidecar, raw_origin, connect) -> None:
+    """(CORS poisoning) Access-Control-Allow-Origin that names who asked is served to that site alone, Vary or not."""
+    path = raw_origin.path("/c")
+    raw_origin.on(path, lambda seen: ok(b"x", b"access-control-allow-origin: " + (seen.get("origin") or b"none")))
+    wire = connect(sidecar)
+    for origin in (b"http://evil.example", b"http://victim.example", b"http://evil.example"):
+        assert origin.decode() == wire.ask(get(path, b"Origin: " + origin)).get("access-control-allow-origin")
+    assert "none" == wire.ask(get(path)).get("access-control-allow-origin")

@@ -416,3 +416,19 @@ def test_other_types_are_not_sensitive(type_: str) -> None:
     """Nor is a response without one."""
     assert isinstance(verdict([FRESH, ("content-type", type_)], rules=SENSITIVE), Store)
     assert isinstance(verdict([FRESH], rules=SENSITIVE), Store)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "vary"),
+    [
+        pytest.param("https://a.example", (b"origin",), id="fetch-3.2.5-reflected-origin"),
+        pytest.param("*", (), id="fetch-3.2.5-any-origin"),
+    ],
+)
+def test_a_response_that_names_its_origin_varies_on_it(allowed: str, vary: tuple[bytes, ...]) -> None:
+    """An origin that reflects Origin without saying so by Vary would open its response to one site for all."""
+    response = ResponseHead(200, Fields.of(("cache-control", "max-age=9"), ("access-control-allow-origin", allowed)))
+    request = RequestHead(method="GET", target=b"/", fields=Fields.of(("origin", "https://a.example")))
+    verdict = assess(request, response, CacheRules(), requested_at=0.0, received_at=0.0)
+    assert isinstance(verdict, Store)
+    assert vary == verdict.vary

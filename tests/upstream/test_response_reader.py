@@ -77,11 +77,11 @@ FRAMED = [
         Read(200, b"", True, Fields.of(("content-length", "0"))),
         id="9112-6.3-length-0",
     ),
-    pytest.param("HEAD", OK + b"content-length: 2\r\n\r\n", Read(200, b"", True, LENGTH_2), id="9112-6.3-1-head"),
+    pytest.param("HEAD", OK + b"content-length: 2\r\n\r\n", Read(200, b"", False, LENGTH_2), id="9112-6.3-1-head"),
     pytest.param(
         "HEAD",
         OK + b"transfer-encoding: chunked\r\n\r\n",
-        Read(200, b"", True, Fields.of(("transfer-encoding", "chunked"))),
+        Read(200, b"", False, Fields.of(("transfer-encoding", "chunked"))),
         id="9112-6.3-1-head-chunked",
     ),
     pytest.param("HEAD", OK + b"\r\n", Read(200, b"", True), id="9112-6.3-1-head-unframed"),
@@ -89,7 +89,7 @@ FRAMED = [
     pytest.param(
         "GET",
         b"HTTP/1.1 304 Not Modified\r\ncontent-length: 2\r\n\r\n",
-        Read(304, b"", True, LENGTH_2),
+        Read(304, b"", False, LENGTH_2),
         id="9112-6.3-1-304-with-length",
     ),
     pytest.param(
