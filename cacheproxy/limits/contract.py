@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cacheproxy.policy.route import LimitRule
 from cacheproxy.redis_link.contract import Budget
@@ -19,8 +19,7 @@ class Check:
     """What the subject used while it could not be counted: charged first, as far as there is room."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitState:
+class LimitState(NamedTuple):
     """Where a subject stands: how many are left, and the seconds until all are back."""
 
     rule: LimitRule
@@ -28,8 +27,7 @@ class LimitState:
     reset_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """The request may pass."""
 
     states: tuple[LimitState, ...] = ()

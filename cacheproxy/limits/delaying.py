@@ -5,7 +5,6 @@ As nginx does with ``limit_req burst=``: who would have to wait longer than the 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 
 from cacheproxy.clock import Clock
 from cacheproxy.limits.contract import Admitted, Check, Limited, Limiter, LimitState
@@ -51,7 +50,7 @@ class DelayingLimiter:
             if isinstance(outcome, Limited):  # another replica was first
                 free_at = _patient(outcome, self._clock.monotonic() + outcome.retry_after_s, arrived)
         if isinstance(outcome, Admitted):
-            return replace(outcome, delayed_s=self._clock.monotonic() - arrived)
+            return outcome._replace(delayed_s=self._clock.monotonic() - arrived)
         return outcome
 
     def admit_now(self, checks: Sequence[Check]) -> Admitted | None:

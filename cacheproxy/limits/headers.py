@@ -81,7 +81,7 @@ def _policy(name: str, limit: int, period_s: float) -> bytes:
 
 def _legacy(states: Sequence[LimitState]) -> tuple[Pair, ...]:
     """These fields have room for one limit: the one that is nearest to refusing."""
-    nearest = min(states, key=lambda state: (state.remaining, -state.reset_s))
+    nearest = states[0] if len(states) == 1 else min(states, key=lambda state: (state.remaining, -state.reset_s))
     return (
         (b"x-ratelimit-limit", b"%d" % (nearest.rule.burst or nearest.rule.limit)),
         (b"x-ratelimit-remaining", b"%d" % nearest.remaining),

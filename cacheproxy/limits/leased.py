@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from cacheproxy.clock import Clock
+from cacheproxy.errors import StateError
 from cacheproxy.limits.arithmetic import lease_s, quota_of
 from cacheproxy.limits.contract import Admitted, Check, Limited, Limiter, LimitState
 from cacheproxy.policy.route import Algorithm, LimitMode, Precision
@@ -19,6 +20,8 @@ MAX_BATCH = 2048
 """A tenth of a second's, for the busiest client that one replica can serve; more would hold up Redis."""
 SHARE = 8
 """A batch is at most this part of what remains, so that a few replicas do not take it all from each other."""
+AHEAD = 64
+"""Batches of at least so many are taken before the last is spent, so that no request has to wait for the next."""
 
 
 @dataclass(slots=True)
@@ -26,12 +29,50 @@ class _Purse:
     """The permits in hand for one subject of one rule. ``remaining`` and ``reset_at`` are as last told."""
 
     permits: int = 0
+    taken_at: float = 0.0
     until: float = 0.0
+    ahead: int = 0
+    """Permits for when the others are spent."""
+    ahead_taken_at: float = 0.0
+    ahead_until: float = 0.0
     batch: int = 1
     remaining: int = 0
     reset_at: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by the one request that takes more; the others spend what it brings."""
+    """Held by the one request that takes more; the others spend what is here, or what it brings."""
+
+    def covers(self, cost: int, now: float) -> bool:
+        """Whether ``cost`` can be spent."""
+        if self.permits >= cost and now < self.until:
+            return True
+        if self.ahead < cost or now >= self.ahead_until:
+            return False
+        self.permits, self.taken_at, self.until = self.ahead, self.ahead_taken_at, self.ahead_until
+        self.ahead = 0
+        return True
+
+    def put(self, permits: int, taken_at: float, until: float) -> None:
+        """Add a batch, behind what can still be spent."""
+        if self.covers(1, taken_at):
+            self.ahead, self.ahead_taken_at, self.ahead_until = permits, taken_at, until
+        else:
+            self.permits, self.taken_at, self.until, self.ahead = permits, taken_at, until, 0
+
+    @property
+    def low(self) -> bool:
+        """Whether the next batch should be taken now."""
+        return self.permits * 2 < self.batch >= AHEAD and not self.ahead
+
+    def wanted(self, now: float) -> int:
+        """How many to take next, so that they are spent in about half of the time that they last."""
+        if now >= self.until:
+            return self.batch // 2
+        if not self.low:
+            return self.batch * 2  # all were spent in time, by somebody who may want many more
+        lasting_s, spending_s = self.until - self.taken_at, now - self.taken_at
+        if spending_s * 8 < lasting_s:
+            return self.batch * 2
+        return self.batch // 2 if spending_s * 3 > lasting_s else self.batch
 
 
 class LeasedLimiter:
@@ -53,14 +94,29 @@ class LeasedLimiter:
         if known is not None:
             return known
         async with self._purse(first).lock:
-            return self.admit_now(checks) or self.refusal_now(checks) or await self._take(checks, budget)
+            held = self._in_hand(checks, self._clock.monotonic())
+            if not any(purse.low for purse in held):
+                known = self._spend(checks) or self.refusal_now(checks)
+            try:
+                return known or await self._take(checks, budget)
+            except StateError:
+                if (spent := self._spend(checks)) is None:
+                    raise
+                return spent
 
     def refusal_now(self, checks: Sequence[Check]) -> Limited | None:
         """What ``inner`` is sure to refuse, where permits in hand do not reach."""
         return None if self._in_hand(checks, self._clock.monotonic()) else self._inner.refusal_now(checks)
 
     def admit_now(self, checks: Sequence[Check]) -> Admitted | None:
-        """Admitted by permits in hand, which are spent; None, and nothing spent, where they do not reach."""
+        """Admitted by permits in hand, which are spent; None, and nothing spent, where it is time to take more."""
+        for check in checks:
+            purse = self._purses.get(_key(check))
+            if purse is None or (purse.low and not purse.lock.locked()):
+                return None
+        return self._spend(checks)
+
+    def _spend(self, checks: Sequence[Check]) -> Admitted | None:
         now = self._clock.monotonic()
         held = self._in_hand(checks, now)
         if not held:
@@ -87,6 +143,9 @@ class LeasedLimiter:
         if isinstance(outcome, Limited) and any(
             ask.cost > check.cost for ask, check in zip(asked, checks, strict=True)
         ):
+            self._forgo_batches(checks)
+            if (spent := self._spend(checks)) is not None:
+                return spent
             asked = [replace(check, owed=0) for check in checks]
             outcome = await self._inner.admit(asked, budget)
         if isinstance(outcome, Limited):
@@ -95,22 +154,27 @@ class LeasedLimiter:
         states = (self._fill(*each, began) if _leased(each[0]) else each[2] for each in counted)
         return Admitted(tuple(states), outcome.shadowed)
 
+    def _forgo_batches(self, checks: Sequence[Check]) -> None:
+        """There is too little left to take more than one at a time, for now."""
+        for check in checks:
+            if _leased(check):
+                self._purse(check).batch = 1
+
     def _in_batch(self, check: Check, now: float) -> Check:
         """``check`` at the cost of a batch: twice the last if that was spent in time, half of it if not."""
         purse = self._purse(check)
-        if _covers(purse, check, now):
+        if _covers(purse, check, now) and not purse.low:
             return check
-        wanted = purse.batch * 2 if now < purse.until else purse.batch // 2
         known = min(purse.remaining, quota_of(check.rule).capacity)
-        purse.batch = max(1, min(wanted, known // SHARE, MAX_BATCH))
+        purse.batch = max(1, min(purse.wanted(now), known // SHARE, MAX_BATCH))
         return replace(check, cost=max(check.cost, purse.batch))
 
     def _fill(self, check: Check, ask: Check, state: LimitState, began: float) -> LimitState:
         """Put the rest of what was counted in hand. Times run from before that, so that none is spent too late."""
         purse = self._purse(check)
         purse.remaining, purse.reset_at = state.remaining, began + state.reset_s
-        if not _covers(purse, check, began):
-            purse.permits, purse.until = ask.cost - check.cost, began + _life_s(state)
+        if ask.cost > check.cost or not _covers(purse, check, began):
+            purse.put(ask.cost - check.cost, began, began + _life_s(state))
         return _state(check, purse, began)
 
     def _purse(self, check: Check) -> _Purse:
@@ -125,7 +189,7 @@ def _leased(check: Check) -> bool:
 
 
 def _covers(purse: _Purse, check: Check, now: float) -> bool:
-    return purse.permits >= check.cost and now < purse.until and not check.owed and _leased(check)
+    return purse.covers(check.cost, now) and not check.owed and _leased(check)
 
 
 def _life_s(state: LimitState) -> float:
@@ -142,7 +206,7 @@ def _life_s(state: LimitState) -> float:
 
 def _state(check: Check, purse: _Purse, now: float) -> LimitState:
     return LimitState(
-        rule=check.rule, remaining=purse.remaining + purse.permits, reset_s=max(0.0, purse.reset_at - now)
+        rule=check.rule, remaining=purse.remaining + purse.permits + purse.ahead, reset_s=max(0.0, purse.reset_at - now)
     )
 
 

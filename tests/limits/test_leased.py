@@ -272,3 +272,61 @@ schedules = st.lists(
 async def test_replicas_together_keep_every_promise_of_the_limit(new_clock, algorithm, limit: int, schedule) -> None:
     """On any schedule of bursts over two replicas, what is admitted keeps what is promised of exact counting."""
     assert keeps_promise(algorithm, limit, await admissions(new_clock(), limit, algorithm, schedule))
+
+
+async def test_a_busy_client_never_waits_for_the_next_batch(clock) -> None:
+    """While one request takes permits ahead, the others spend those in hand."""
+    shared = Shared(clock)
+    limiter, check = LeasedLimiter(shared, clock), Check(rule(1_000_000), "a")
+    for _ in range(2000):
+        await limiter.admit([check])
+    while limiter.admit_now([check]) is not None:
+        pass
+    shared.gate.clear()
+    taking = asyncio.create_task(limiter.admit([check]))
+    await asyncio.sleep(0)
+    outcomes = [await limiter.admit([check]) for _ in range(50)]
+    assert all(isinstance(outcome, Admitted) for outcome in outcomes)
+    assert not taking.done()
+    shared.gate.set()
+    assert isinstance(await taking, Admitted)
+
+
+async def test_permits_taken_ahead_are_counted_and_spent_in_time(clock) -> None:
+    """Of a quota that comes back within the test, no more is admitted than the bucket holds and what came back."""
+    shared = Shared(clock)
+    each = rule(100_000, 10.0, burst=5000)
+    limiter, check = LeasedLimiter(shared, clock), Check(each, "a")
+    admitted = 0
+    for _ in range(400):
+        clock.pass_s(0.001)
+        for _ in range(30):
+            admitted += isinstance(await limiter.admit([check]), Admitted)
+    kept_back = 1000  # what comes back in the time that a permit may lie in a purse
+    assert 0.9 * (5000 - kept_back + 400 * 10) <= admitted <= 5000 + 400 * 10
+
+
+async def test_when_redis_is_lost_while_taking_ahead_what_is_in_hand_is_spent(clock) -> None:
+    """The request that was to take more is admitted by a permit that was counted before."""
+    shared = Shared(clock)
+    limiter, check = LeasedLimiter(shared, clock), Check(rule(1_000_000), "a")
+    for _ in range(2000):
+        await limiter.admit([check])
+    while limiter.admit_now([check]) is not None:
+        pass
+    shared.up = False
+    assert isinstance(await limiter.admit([check]), Admitted)
+
+
+async def test_what_is_left_is_spent_to_the_last(clock) -> None:
+    """Where a batch is refused, permits in hand are spent before anybody is."""
+    shared = Shared(clock)
+    limiter, check = LeasedLimiter(shared, clock), Check(rule(3000, 86_400.0, algorithm=Algorithm.FIXED_WINDOW), "a")
+    for _ in range(1500):
+        await limiter.admit([check])
+    used_up = Check(check.rule, "a", shared.decide([Check(check.rule, "a", 0)]).states[0].remaining)
+    in_hand = sum(purse.permits + purse.ahead for purse in limiter._purses.values())
+    assert in_hand > 0
+    shared.decide([used_up])
+    outcomes = [await limiter.admit([check]) for _ in range(in_hand + 5)]
+    assert [True] * in_hand + [False] * 5 == [isinstance(outcome, Admitted) for outcome in outcomes]
