@@ -46,13 +46,13 @@ class FallbackLimiter:
         self.degraded = False
         if isinstance(outcome, Admitted):
             self._count_here(checks)
-        if len(self._debts):
+        if self._debts.owed:
             await self._report_some(budget)
         return outcome
 
     def admit_now(self, checks: Sequence[Check]) -> Admitted | None:
         """As ``inner``; None while something is owed, which is charged first."""
-        if self.degraded or len(self._debts):
+        if self.degraded or self._debts.owed:
             return None
         admitted = self._inner.admit_now(checks)
         if admitted is not None:
@@ -61,13 +61,13 @@ class FallbackLimiter:
 
     def refusal_now(self, checks: Sequence[Check]) -> Limited | None:
         """As ``inner``; None while something is owed, which is charged first."""
-        return None if self.degraded or len(self._debts) else self._inner.refusal_now(checks)
+        return None if self.degraded or self._debts.owed else self._inner.refusal_now(checks)
 
     def _count_here(self, checks: Sequence[Check]) -> None:
         """Let what this replica admitted be known to its share, should Redis be lost."""
-        local = _local(checks)
-        if local:
-            self._local.charge(local)
+        for check in checks:
+            if check.rule.without_redis is WithoutRedis.LOCAL:
+                self._local.charge((check,))
 
     async def _report_some(self, budget: Budget | None) -> None:
         """Charge some of what others were admitted without Redis: each request after an outage takes a few along."""
@@ -99,36 +99,33 @@ class Debts:
         """Age debts by ``clock``: what has left the window need not be paid."""
         self._clock = clock
         self._max_subjects = max_subjects
-        self._owed: OrderedDict[tuple[str, str], tuple[LimitRule, State]] = OrderedDict()
+        self.owed: OrderedDict[tuple[str, str], tuple[LimitRule, State]] = OrderedDict()
+        """What each subject of each rule owes, as the state of its quota."""
 
     def note(self, admitted: Iterable[tuple[Check, int]]) -> None:
         """Remember that each check was admitted at the cost beside it."""
         now_us = self._now_us()
         for check, cost in admitted:
             key = check.rule.name, check.subject
-            _, state = self._owed.get(key, (check.rule, ()))
+            _, state = self.owed.get(key, (check.rule, ()))
             if cost:
-                self._owed[key] = check.rule, charge(quota_of(check.rule), state, now_us, cost)
-        while len(self._owed) > self._max_subjects:
-            self._owed.popitem(last=False)
+                self.owed[key] = check.rule, charge(quota_of(check.rule), state, now_us, cost)
+        while len(self.owed) > self._max_subjects:
+            self.owed.popitem(last=False)
 
     def take(self, checks: Sequence[Check]) -> Sequence[Check]:
         """``checks`` with what they owe, which is no longer remembered here."""
-        if not self._owed:
+        if not self.owed:
             return checks
         return [Check(c.rule, c.subject, c.cost, c.owed + self._pay(c.rule.name, c.subject)) for c in checks]
 
     def take_some(self, most: int = 64) -> list[Check]:
         """Checks that cost nothing and only pay what is owed; empty when nothing is."""
-        keys = list(self._owed)[:most]
-        return [Check(self._owed[key][0], key[1], 0, self._pay(*key)) for key in keys]
-
-    def __len__(self) -> int:
-        """How many owe something."""
-        return len(self._owed)
+        keys = list(self.owed)[:most]
+        return [Check(self.owed[key][0], key[1], 0, self._pay(*key)) for key in keys]
 
     def _pay(self, name: str, subject: str) -> int:
-        rule, state = self._owed.pop((name, subject), (None, ()))
+        rule, state = self.owed.pop((name, subject), (None, ()))
         if rule is None:
             return 0
         quota = quota_of(rule)

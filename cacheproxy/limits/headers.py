@@ -28,6 +28,19 @@ def limit_fields(states: Sequence[LimitState], style: LimitHeaders = LimitHeader
     return standard if style is LimitHeaders.STANDARD else (*standard, *_legacy(shown))
 
 
+def limit_lines(states: Sequence[LimitState], style: LimitHeaders) -> bytes:
+    """``limit_fields`` as they are sent, each behind a line end."""
+    shown = [state for state in states if state.rule.mode is LimitMode.ENFORCE]
+    if not shown or style is LimitHeaders.NONE:
+        return b""
+    lines = b""
+    if style is not LimitHeaders.LEGACY:
+        lines = b"\r\nratelimit-policy: %s\r\nratelimit: %s" % (_policies(shown), _quotas(shown))
+    if style is not LimitHeaders.STANDARD:
+        lines += b"\r\nx-ratelimit-limit: %d\r\nx-ratelimit-remaining: %d\r\nx-ratelimit-reset: %d" % _nearest(shown)
+    return lines
+
+
 def limited_fields(limited: Limited, style: LimitHeaders = LimitHeaders.BOTH) -> Fields:
     """The fields of a 429: Retry-After in every style, and the quotas that it is over.
 
@@ -69,9 +82,15 @@ def _refusal(limited: Limited, style: LimitHeaders) -> tuple[Pair, ...]:
 
 
 def _standard(policies: Sequence[LimitState], quotas: Sequence[LimitState]) -> tuple[Pair, ...]:
-    told = [_policy(s.rule.name, s.rule.limit, s.rule.period_s) for s in policies]
-    left = [b"%s;r=%d;t=%d" % (_string(s.rule.name), s.remaining, ceil(s.reset_s)) for s in quotas]
-    return (b"ratelimit-policy", b", ".join(told)), (b"ratelimit", b", ".join(left))
+    return (b"ratelimit-policy", _policies(policies)), (b"ratelimit", _quotas(quotas))
+
+
+def _policies(states: Sequence[LimitState]) -> bytes:
+    return b", ".join([_policy(s.rule.name, s.rule.limit, s.rule.period_s) for s in states])
+
+
+def _quotas(states: Sequence[LimitState]) -> bytes:
+    return b", ".join([b"%s;r=%d;t=%d" % (_string(s.rule.name), s.remaining, ceil(s.reset_s)) for s in states])
 
 
 @lru_cache(maxsize=1024)
@@ -80,13 +99,18 @@ def _policy(name: str, limit: int, period_s: float) -> bytes:
 
 
 def _legacy(states: Sequence[LimitState]) -> tuple[Pair, ...]:
-    """These fields have room for one limit: the one that is nearest to refusing."""
-    nearest = states[0] if len(states) == 1 else min(states, key=lambda state: (state.remaining, -state.reset_s))
+    limit, remaining, reset_s = _nearest(states)
     return (
-        (b"x-ratelimit-limit", b"%d" % (nearest.rule.burst or nearest.rule.limit)),
-        (b"x-ratelimit-remaining", b"%d" % nearest.remaining),
-        (b"x-ratelimit-reset", b"%d" % ceil(nearest.reset_s)),
+        (b"x-ratelimit-limit", b"%d" % limit),
+        (b"x-ratelimit-remaining", b"%d" % remaining),
+        (b"x-ratelimit-reset", b"%d" % reset_s),
     )
+
+
+def _nearest(states: Sequence[LimitState]) -> tuple[int, int, int]:
+    """The limit, what remains and the seconds until it is back, of the limit that is nearest to refusing."""
+    nearest = states[0] if len(states) == 1 else min(states, key=lambda state: (state.remaining, -state.reset_s))
+    return nearest.rule.burst or nearest.rule.limit, nearest.remaining, ceil(nearest.reset_s)
 
 
 @lru_cache(maxsize=1024)

@@ -110,20 +110,17 @@ class LeasedLimiter:
 
     def admit_now(self, checks: Sequence[Check]) -> Admitted | None:
         """Admitted by permits in hand, which are spent; None, and nothing spent, where it is time to take more."""
-        for check in checks:
-            purse = self._purses.get(_key(check))
-            if purse is None or (purse.low and not purse.lock.locked()):
+        now = self._clock.monotonic()
+        held = self._in_hand(checks, now)
+        for purse in held:
+            if purse.low and not purse.lock.locked():
                 return None
-        return self._spend(checks)
+        return _spent(checks, held, now) if held else None
 
     def _spend(self, checks: Sequence[Check]) -> Admitted | None:
         now = self._clock.monotonic()
         held = self._in_hand(checks, now)
-        if not held:
-            return None
-        for purse, check in zip(held, checks, strict=True):
-            purse.permits -= check.cost
-        return Admitted(tuple(_state(check, purse, now) for check, purse in zip(checks, held, strict=True)))
+        return _spent(checks, held, now) if held else None
 
     def _in_hand(self, checks: Sequence[Check], now: float) -> list[_Purse]:
         """A purse for each check, with enough in it; empty where one lacks."""
@@ -190,6 +187,15 @@ def _leased(check: Check) -> bool:
 
 def _covers(purse: _Purse, check: Check, now: float) -> bool:
     return purse.covers(check.cost, now) and not check.owed and _leased(check)
+
+
+def _spent(checks: Sequence[Check], held: Sequence[_Purse], now: float) -> Admitted:
+    """Admitted by what is ``held`` for each check."""
+    states = []
+    for check, purse in zip(checks, held, strict=True):
+        purse.permits -= check.cost
+        states.append(_state(check, purse, now))
+    return Admitted(tuple(states))
 
 
 def _life_s(state: LimitState) -> float:

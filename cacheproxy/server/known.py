@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from cacheproxy.engine.over_limit import limited_reply
 from cacheproxy.engine.reply import Blocked, Reply, Shelved
 from cacheproxy.limits.contract import Limited, LimitState
-from cacheproxy.limits.headers import limit_fields, retry_after_s
-from cacheproxy.policy.route import LimitHeaders
+from cacheproxy.limits.headers import limit_lines, retry_after_s
 from cacheproxy.semantics.dates import format_http_date
 from cacheproxy.semantics.fields import Fields, Pair
 from cacheproxy.server.wire import render_head
@@ -123,11 +122,6 @@ def known_answer(method: str, head: bytes, reply: Reply, request_id: bytes | Non
                 return None
     except ValueError:
         return None
-
-
-def limit_lines(states: Sequence[LimitState], style: LimitHeaders) -> bytes:
-    """The limit fields as lines, each after a line end."""
-    return _lines(limit_fields(states, style))
 
 
 def _lines(pairs: Sequence[Pair]) -> bytes:

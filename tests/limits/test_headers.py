@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cacheproxy.limits.contract import Limited, LimitState
-from cacheproxy.limits.headers import limit_fields, limited_fields, limited_problem
+from cacheproxy.limits.headers import limit_fields, limit_lines, limited_fields, limited_problem
 from cacheproxy.policy.route import LimitHeaders, LimitMode, LimitRule
 from cacheproxy.semantics.fields import Fields
 
@@ -94,3 +94,11 @@ def test_the_fields_are_structured_fields(name: str, limit: int, period_s: float
     assert policy[0].params["w"] >= max(1, period_s)
     assert state[0].params["t"] >= reset_s
     assert isinstance(policy[0].value, str)
+
+
+@pytest.mark.parametrize("style", list(LimitHeaders))
+@pytest.mark.parametrize("states", [STATES, STATES[:1], STATES[1:], STATES[2:], ()], ids=len)
+def test_the_lines_are_the_fields(states: tuple[LimitState, ...], style: LimitHeaders) -> None:
+    """What is written at once says what is written field by field."""
+    fields = limit_fields(states, style)
+    assert b"".join(b"\r\n%s: %s" % pair for pair in fields) == limit_lines(states, style)
