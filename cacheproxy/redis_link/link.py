@@ -214,7 +214,7 @@ class RedisLink:
         for due in expired:
             due.fail(error)
         for wire in list(self._wires):
-            if wire.silent_s(now) >= self._limit_s:
+            if wire.silent_s(now) >= (self._limit_s / 2 if self._waited_in_full(wire, expired) else self._limit_s):
                 wire.drop(error)
         if expired:
             self._outage.failed(error)
@@ -222,6 +222,10 @@ class RedisLink:
         following = min((due.deadline for due in self._waiting() if not due.future.done()), default=None)
         if following is not None:
             self._wake_at(following)
+
+    def _waited_in_full(self, wire: Wire, expired: list[Due]) -> bool:
+        """Whether a call was given all the time there is on ``wire``, though part of it went into connecting."""
+        return any(due in wire.due and due.deadline - due.sent_at > 0.9 * self._limit_s for due in expired)
 
     def _waiting(self) -> Iterator[Due]:
         for _, due in self._outbox:
