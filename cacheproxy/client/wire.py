@@ -64,8 +64,8 @@ class Recorded:
     heard: int
     replicas: tuple[str, ...] = ()
     """Who was registered at that time, where acknowledgements were asked for."""
-    after_us: int | None = None
-    """The time of the record before it; None where that was not said."""
+    undisturbed: bool = False
+    """Whether nothing that was watched was purged since."""
 
     @property
     def event_id(self) -> str:
@@ -82,7 +82,7 @@ class Recorded:
             at_us=int(_text(at)),
             heard=int(_text(heard)),
             replicas=tuple(map(_text, names)),
-            after_us=int(_text(rest[1])) if rest[1:] else None,
+            undisturbed=rest[1:] == [1],
         )
 
 
@@ -115,10 +115,17 @@ def purge_args(
     *,
     lifetime_us: int = 0,
     waiter: str = "",
+    since_us: int | None = None,
+    watched: Sequence[str] = (),
     time_us: int | None = None,
 ) -> Args:
-    """Arguments of ``PURGE``. ``lifetime_us`` is that of the longest-lived entry, or 0 where it is not known."""
-    return (*clock_args(time_us), layout.bus, STREAM_LENGTH, lifetime_us, mode, waiter, *tags)
+    """Arguments of ``PURGE``. ``lifetime_us`` is that of the longest-lived entry, or 0 where it is not known.
+
+    With ``since_us`` the reply says whether any tag of ``watched`` was purged from then on, before this.
+    """
+    since = "" if since_us is None else since_us
+    asked = (layout.bus, STREAM_LENGTH, lifetime_us, mode, waiter, since, len(watched))
+    return (*clock_args(time_us), *asked, *watched, *tags)
 
 
 def publish_args(layout: Layout, event: str, *, time_us: int | None = None) -> Args:

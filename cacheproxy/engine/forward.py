@@ -11,7 +11,7 @@ from cacheproxy.engine.reply import Reply
 from cacheproxy.engine.serve import reply_through
 from cacheproxy.engine.shared_body import SharedBody
 from cacheproxy.engine.tasks import Tasks
-from cacheproxy.invalidation.contract import Purge, Purger, Receipt
+from cacheproxy.invalidation.contract import Purge, Purger, Receipt, Watch
 from cacheproxy.invalidation.tags import response_purges
 from cacheproxy.policy.lookup import lookup_of
 from cacheproxy.policy.tags import path_tag, render_tags, tenant_tag
@@ -52,18 +52,18 @@ class Forwarder:
         if not changes_something(exchange.request, head):
             return head, body
         try:
-            purged = await self._purge(exchange, head)
+            purged = await self._purge(exchange, head, self._posted.watch(exchange, begun, head))
             return head, await self._posted.keep(exchange, begun, purged, head, body)
         except BaseException:
             await body.aclose()
             raise
 
-    async def _purge(self, exchange: Exchange, head: ResponseHead) -> Receipt | None:
+    async def _purge(self, exchange: Exchange, head: ResponseHead, watch: Watch | None) -> Receipt | None:
         self._recorder.event(Event.INVALIDATION, "write")
         named = response_purges(head.fields)
         if named.refused:
             self._recorder.event(Event.EVENT_DROPPED, named.refused)
-        return await self._purger.purge_soon(Purge(tags=_purged(exchange, head, named.tags)))
+        return await self._purger.purge_soon(Purge(tags=_purged(exchange, head, named.tags)), watch)
 
     def _let_go(self, writing: "asyncio.Task[Answer]") -> None:
         """The client left: nobody will read the answer's body."""

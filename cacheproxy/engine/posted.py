@@ -1,7 +1,7 @@
 """A POST whose answer is what a GET for the same target would bring, stored for that (RFC 9110 §9.3.3).
 
-Such an answer purges what is stored of its target, and is itself what comes after. It may be kept only if nothing at
-all was purged while the origin worked on it: then what it says is younger than every purge but its own.
+Such an answer purges what is stored of its target, and is itself what comes after. It may be kept only if none of its
+tags was purged while the origin worked on it: then what it says is younger than every purge but its own.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,8 @@ from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.fill_job import Filled, FillJob
 from cacheproxy.engine.shared_body import SharedBody
 from cacheproxy.engine.tasks import Tasks
-from cacheproxy.invalidation.contract import Purger, Receipt
+from cacheproxy.invalidation.contract import Purger, Receipt, Watch
+from cacheproxy.invalidation.tags import response_tags
 from cacheproxy.policy.keys import CacheKey, cache_key
 from cacheproxy.policy.router import Match
 from cacheproxy.semantics.head import ResponseHead
@@ -50,12 +51,18 @@ class Posted:
         stamp = await self._degrade.instead(Role.CACHE, self._purger.begin(exchange.budget), None)
         return None if stamp is None else Begun(stamp, self._clock.now())
 
+    def watch(self, exchange: Exchange, begun: Begun | None, head: ResponseHead) -> Watch | None:
+        """What must not have been purged since ``begun``; None where the answer is not to be kept."""
+        if begun is None or exchange.key is None or b"content-location" not in head.fields:
+            return None
+        return Watch(begun.stamp, (*exchange.key.tags, *response_tags(head.fields).tags))
+
     async def keep(
         self, exchange: Exchange, begun: Begun | None, purged: Receipt | None, head: ResponseHead, body: ResponseBody
     ) -> ResponseBody | SharedBody:
         """``body``, on its way to the client, and into the store where ``head`` and what was ``purged`` allow that."""
         stamp = _after(begun, purged)
-        if begun is None or stamp is None or b"content-location" not in head.fields:
+        if begun is None or stamp is None:
             return body
         job = FillJob.of(exchange, Fetch(reason=Forward.METHOD), exchange.request)
         job.shared, job.in_full = False, True
@@ -82,6 +89,6 @@ def posted_key(exchange: Exchange, match: Callable[[str, bytes, bytes], Match | 
 
 def _after(begun: Begun | None, purged: Receipt | None) -> Stamp | None:
     """The first moment after the POST's own purge; None if another fell between that and its beginning."""
-    if begun is None or purged is None or purged.after_us is None or purged.epoch != begun.stamp.epoch:
+    if begun is None or purged is None or not purged.undisturbed or purged.epoch != begun.stamp.epoch:
         return None
-    return Stamp(purged.epoch, purged.at_us + 1) if purged.after_us < begun.stamp.began_at_us else None
+    return Stamp(purged.epoch, purged.at_us + 1)

@@ -30,6 +30,14 @@ class Purge:
             raise ValueError("a purge must name at least one tag")
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Asks, with a purge, whether any of ``tags`` was purged since ``stamp``: just before it, in the same step."""
+
+    stamp: Stamp
+    tags: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """What became of a purge. ``at_us`` is tag-clock time; replicas are named by their ids."""
@@ -41,8 +49,8 @@ class Receipt:
     """Live replicas that did not acknowledge in time; empty without ``wait``."""
     epoch: str = ""
     """The tag clock's."""
-    after_us: int | None = None
-    """When the record before it was made, so that nothing at all was purged in between; None where that is unknown."""
+    undisturbed: bool = False
+    """Whether it is certain that nothing else has purged what its asker watched."""
 
 
 class Purger(Protocol):
@@ -56,7 +64,7 @@ class Purger(Protocol):
         """Purge on every replica; with ``wait_s``, come back when all live ones have. StateError if not recorded."""
         ...
 
-    async def purge_soon(self, purge: Purge) -> Receipt | None:
+    async def purge_soon(self, purge: Purge, watch: Watch | None = None) -> Receipt | None:
         """Purge now if Redis answers, else as soon as it does: kept (bounded) and applied before L2 is read again."""
         ...
 

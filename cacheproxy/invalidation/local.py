@@ -1,11 +1,14 @@
 """The tag clock of a replica that is alone: no Redis, no bus, nobody to wait for."""
 
 import secrets
+from collections import deque
 
 from cacheproxy.clock import Clock, SystemClock
-from cacheproxy.invalidation.contract import Applied, Mirror, Purge, Receipt
+from cacheproxy.invalidation.contract import Applied, Mirror, Purge, Receipt, Watch
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.semantics.tag_clock import Stamp
+
+_REMEMBERED = 256
 
 
 class LocalPurger:
@@ -21,8 +24,8 @@ class LocalPurger:
         self._clock = clock or SystemClock()
         self._epoch = secrets.token_hex(16)
         self._now_us = 0
-        self._last_us = 0
-        """When the last purge was made."""
+        self._lately: deque[tuple[int, tuple[str, ...]]] = deque(((0, ()),), _REMEMBERED)
+        """The last purges, each with its time."""
         self._base_us = 0
         self._mirror.trust(trusted=True, epoch=self._epoch)
 
@@ -32,7 +35,18 @@ class LocalPurger:
 
     async def purge(self, purge: Purge, *, wait_s: float | None = None) -> Receipt:  # noqa: ARG002 - as above
         """Purge at once."""
-        at_us, after_us, self._last_us = self._tick(), self._last_us, self._now_us
+        return self._purge(purge, undisturbed=False)
+
+    async def purge_soon(self, purge: Purge, watch: Watch | None = None) -> Receipt:
+        """Purge at once."""
+        return self._purge(purge, undisturbed=watch is not None and self._undisturbed(watch))
+
+    async def aclose(self) -> None:
+        """Nothing to stop."""
+
+    def _purge(self, purge: Purge, *, undisturbed: bool) -> Receipt:
+        at_us = self._tick()
+        self._lately.append((at_us, purge.tags))
         self._mirror.apply(Applied(epoch=self._epoch, at_us=at_us, tags=purge.tags, mode=purge.mode))
         self._compact(at_us)
         return Receipt(
@@ -40,15 +54,15 @@ class LocalPurger:
             at_us=at_us,
             acknowledged=(self._replica,),
             epoch=self._epoch,
-            after_us=after_us,
+            undisturbed=undisturbed,
         )
 
-    async def purge_soon(self, purge: Purge) -> Receipt:
-        """Purge at once."""
-        return await self.purge(purge)
-
-    async def aclose(self) -> None:
-        """Nothing to stop."""
+    def _undisturbed(self, watch: Watch) -> bool:
+        since_us = watch.stamp.began_at_us
+        if self._lately[0][0] >= since_us:
+            return False  # there were more than are remembered
+        watched = frozenset(watch.tags)
+        return all(at_us < since_us or watched.isdisjoint(tags) for at_us, tags in self._lately)
 
     def _tick(self) -> int:
         self._now_us = max(int(self._clock.now() * 1_000_000), self._now_us + 1)

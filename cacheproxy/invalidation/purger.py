@@ -7,7 +7,7 @@ import structlog
 
 from cacheproxy.client.wire import Recorded
 from cacheproxy.errors import StateError
-from cacheproxy.invalidation.contract import Applied, Purge, Receipt
+from cacheproxy.invalidation.contract import Applied, Purge, Receipt, Watch
 from cacheproxy.invalidation.mirrors import Mirrors
 from cacheproxy.invalidation.outbox import Outbox
 from cacheproxy.invalidation.receipts import Receipts
@@ -50,10 +50,10 @@ class RedisPurger:
             outcome = await self._receipts.collect(waiter, recorded.replicas, wait_s)
         return replace(_receipt(recorded), acknowledged=outcome.acknowledged, silent=outcome.silent)
 
-    async def purge_soon(self, purge: Purge) -> Receipt | None:
+    async def purge_soon(self, purge: Purge, watch: Watch | None = None) -> Receipt | None:
         """Purge now if Redis answers; else None, and it is done as soon as Redis does. L1 rests until then."""
         try:
-            return await self.purge(purge)
+            return _receipt(await self._record(purge, watch=watch))
         except StateError as error:
             self._outbox.put(purge)
             self._flush_later(error)
@@ -66,8 +66,10 @@ class RedisPurger:
             await asyncio.wait([self._flushing])
             log.error("purges_lost")
 
-    async def _record(self, purge: Purge, waiter: str = "", budget: Budget | None = None) -> Recorded:
-        recorded = await self._clock.purge(purge, waiter=waiter, budget=budget)
+    async def _record(
+        self, purge: Purge, waiter: str = "", budget: Budget | None = None, watch: Watch | None = None
+    ) -> Recorded:
+        recorded = await self._clock.purge(purge, waiter=waiter, watch=watch, budget=budget)
         applied = Applied(epoch=recorded.epoch, at_us=recorded.at_us, tags=purge.tags, mode=purge.mode)
         self._mirrors.apply(applied)
         return recorded
@@ -95,4 +97,6 @@ class RedisPurger:
 
 
 def _receipt(recorded: Recorded) -> Receipt:
-    return Receipt(event_id=recorded.event_id, at_us=recorded.at_us, epoch=recorded.epoch, after_us=recorded.after_us)
+    return Receipt(
+        event_id=recorded.event_id, at_us=recorded.at_us, epoch=recorded.epoch, undisturbed=recorded.undisturbed
+    )

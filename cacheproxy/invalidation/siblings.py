@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from cacheproxy.invalidation.contract import Purge, PurgeMode, Purger, Receipt
+from cacheproxy.invalidation.contract import Purge, PurgeMode, Purger, Receipt, Watch
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.semantics.tag_clock import Stamp
 
@@ -47,12 +47,18 @@ class SharingPurger:
     async def purge(self, purge: Purge, *, wait_s: float | None = None) -> Receipt:
         """Purge here and there."""
         receipt = await self._own.purge(purge, wait_s=wait_s)
-        told = await asyncio.gather(*(_told(sibling, purge) for sibling in self._siblings))
-        return replace(receipt, acknowledged=(*receipt.acknowledged, *(name for name in told if name)))
+        told = await self._tell(purge)
+        return replace(receipt, acknowledged=(*receipt.acknowledged, *told))
 
-    async def purge_soon(self, purge: Purge) -> Receipt:
+    async def purge_soon(self, purge: Purge, watch: Watch | None = None) -> Receipt | None:
         """Purge here and there."""
-        return await self.purge(purge)
+        receipt = await self._own.purge_soon(purge, watch)
+        await self._tell(purge)
+        return receipt
+
+    async def _tell(self, purge: Purge) -> list[str]:
+        told = await asyncio.gather(*(_told(sibling, purge) for sibling in self._siblings))
+        return [name for name in told if name]
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cacheproxy.client.wire import PURGE, STREAM_LENGTH, Layout, Recorded, clock_args, lua, purge_args, with_clock
-from cacheproxy.invalidation.contract import Purge, PurgeMode
+from cacheproxy.invalidation.contract import Purge, PurgeMode, Watch
 from cacheproxy.redis_link.contract import Arg, Budget, Link, Script
 from cacheproxy.redis_link.scripts import load_script, script
 from cacheproxy.semantics.tag_clock import Stamp
@@ -104,7 +104,9 @@ class TagClock:
         epoch, now = await self._run(_BEGIN, (), (), budget)
         return Stamp(epoch.decode(), int(now))
 
-    async def purge(self, purge: Purge, *, waiter: str = "", budget: Budget | None = None) -> Recorded:
+    async def purge(
+        self, purge: Purge, *, waiter: str = "", watch: Watch | None = None, budget: Budget | None = None
+    ) -> Recorded:
         """Record ``purge`` and tell the replicas; those who heard it acknowledge to ``waiter`` if there is one."""
         args = purge_args(
             self.layout,
@@ -112,6 +114,8 @@ class TagClock:
             purge.mode,
             lifetime_us=self._lifetime_us,
             waiter=waiter,
+            since_us=None if watch is None else watch.stamp.began_at_us,
+            watched=() if watch is None else watch.tags,
             time_us=self.time_us,
         )
         keys = (self.layout.clock, self.layout.stream, self.layout.replicas)

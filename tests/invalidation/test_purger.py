@@ -4,10 +4,12 @@ import asyncio
 from dataclasses import dataclass
 
 import pytest
+from redis.asyncio import Redis
 
+from cacheproxy.client import Publisher
 from cacheproxy.client.wire import Layout
 from cacheproxy.errors import StateError
-from cacheproxy.invalidation.contract import Applied, Purge, PurgeMode, Purger
+from cacheproxy.invalidation.contract import Applied, Purge, PurgeMode, Purger, Watch
 from cacheproxy.invalidation.local import LocalPurger
 from cacheproxy.invalidation.outbox import Outbox
 from cacheproxy.semantics.tag_clock import PurgeTimes, Verdict, judge
@@ -93,15 +95,20 @@ async def test_purge_soon_is_a_purge(subject, hard):
     assert subject.ledger.tags == ["a"]
 
 
-async def test_a_receipt_tells_whether_anything_was_purged_since(subject, hard, soft):
-    """It names the record before it: one in between is seen, whatever it was, and a stamp taken is none."""
-    began = await subject.purger.begin()
-    await subject.purger.begin()
-    first = await subject.purger.purge(hard("a"), wait_s=0.0)
-    second = await subject.purger.purge(soft("b"))
-    assert first.after_us is not None
-    assert first.after_us < began.began_at_us < first.at_us == second.after_us
-    assert {began.epoch} == {first.epoch, second.epoch}
+@pytest.mark.parametrize(
+    ("between", "undisturbed"), [((), True), (("b",), True), (("a",), False), (("w",), False), (("b", "a"), False)]
+)
+async def test_a_receipt_tells_whether_what_is_watched_was_purged_since(subject, hard, soft, between, undisturbed):
+    """Of any tag that is watched, hard or softly; purges of others, earlier ones and stamps do not count."""
+    for make in (hard, soft):
+        await subject.purger.purge(make("a", "w"))
+        began = await subject.purger.begin()
+        await subject.purger.begin()
+        for tag in between:
+            await subject.purger.purge(make(tag))
+        receipt = await subject.purger.purge_soon(hard("a"), Watch(began, ("a", "w")))
+        assert (receipt.undisturbed, receipt.epoch) == (undisturbed, began.epoch)
+    assert not (await subject.purger.purge_soon(hard("a"))).undisturbed
 
 
 async def test_waiting_names_at_least_oneself(subject, hard):
@@ -208,3 +215,23 @@ async def test_a_purger_that_retries_does_not_lose_what_fails_again(replica, fre
     assert await one.purger.purge_soon(hard("a")) is None
     await one.ledger.until_true(lambda: one.purger.settled)
     assert one.ledger.tags == ["a"]
+
+
+async def test_an_event_that_is_not_mapped_yet_disturbs(valkey, replica, hard):
+    """Nobody can tell here what it will purge, at its own time."""
+    one = replica(valkey, "one", start=False)
+    began = await one.purger.begin()
+    async with Redis.from_url(valkey) as service:
+        await Publisher(service, "test").publish({"type": "article.updated", "data": {"id": 1}})
+    assert not (await one.purger.purge_soon(hard("a"), Watch(began, ("a",)))).undisturbed
+    again = await one.purger.begin()
+    assert (await one.purger.purge_soon(hard("a"), Watch(again, ("a",)))).undisturbed
+
+
+async def test_a_local_purger_remembers_so_many_purges(ledger, hard):
+    """Beyond that it cannot tell, and says so."""
+    purger = LocalPurger(ledger, "one", 3600, Time())
+    began = await purger.begin()
+    for number in range(300):
+        await purger.purge(hard(f"other:{number}"))
+    assert not (await purger.purge_soon(hard("a"), Watch(began, ("a",)))).undisturbed
