@@ -17,7 +17,10 @@ def dress(exchange: Exchange, reply: Reply) -> Reply:
     pairs.append((b"x-cache", exchange.x_cache.encode()))
     pairs.append((b"x-request-id", exchange.request_id.encode()))
     if exchange.limit_states:
-        pairs += limit_fields(exchange.limit_states, exchange.route.limit_headers)
+        told = limit_fields(exchange.limit_states, exchange.route.limit_headers)
+        # RateLimit is a list, to which ours is added; the older fields can tell of one limit, and no client of two.
+        single = {name for name, _ in told if name.startswith(b"x-")}
+        pairs = [*(pair for pair in pairs if pair[0] not in single), *told] if told else pairs
     return reply.with_fields(Fields(pairs))
 
 

@@ -125,6 +125,23 @@ async def test_each_outcome_has_its_cost(house) -> None:
     assert [(200, '"stale-costs";r=2;t=48'), (429, '"stale-costs";r=0;t=12')] == left[3:]
 
 
+# --- what is said of limits
+
+
+async def test_the_older_fields_tell_of_one_limit(build) -> None:
+    """Where the origin has limits of its own, ours stand in their place, and are a member of the list beside theirs."""
+    house = build("""
+version: 1
+limits: {each: {rate: 5/minute, by: [client_ip]}}
+routes: [{name: each, match: "GET /each", limits: [each]}]
+""")
+    theirs = Fields.of(("x-ratelimit-limit", "9"), ("ratelimit", '"origin";r=1;t=2'), ("x-ratelimit-scope", "app"))
+    house.origin.script("/each", Answer(fields=theirs))
+    answer = await house.ask("/each")
+    assert ("5", "app") == (answer["x-ratelimit-limit"], answer["x-ratelimit-scope"])
+    assert '"origin";r=1;t=2, "each";r=4;t=12' == answer["ratelimit"]
+
+
 # --- in flight
 
 
