@@ -66,8 +66,8 @@ def other(valkey: str) -> AnotherProgram:
 def test_another_program_reads_what_a_sidecar_stored(sidecars, valkey, other) -> None:
     """By the key that ``explain`` shows and the format in docs/format.md."""
     (one,) = sidecars(1, valkey)
-    served = get(one, "/items/a1")
-    explained = cli(one, "explain", "GET", "/items/a1", "-H", "Host: 127.0.0.1", "--live", "--json")
+    served = get(one, "/items/opa1")
+    explained = cli(one, "explain", "GET", "/items/opa1", "-H", "Host: 127.0.0.1", "--live", "--json")
     key = json.loads(explained.stdout)["key"]
     known, body = other.read(key)
     assert body == served.content
@@ -79,18 +79,18 @@ def test_a_sidecar_serves_what_another_program_stored(sidecars, valkey, other, o
     """Without asking the origin; and an event purges it by a tag that the other program never named."""
     (one,) = sidecars(1, valkey)
     get(one, "/items/warm")  # makes the tag clock
-    other.write(KEY.format("b1"), b'{"from": "elsewhere"}')
-    hit = get(one, "/items/b1")
-    assert (hit.json(), hit.headers["x-cache"], origin.count("/items/b1")) == ({"from": "elsewhere"}, "HIT", 0)
-    assert one.purge(tags=["item:b1"], wait="2s")["silent"] == []
-    assert get(one, "/items/b1").headers["x-cache"] == "MISS"
-    assert origin.count("/items/b1") == 1
+    other.write(KEY.format("opb1"), b'{"from": "elsewhere"}')
+    hit = get(one, "/items/opb1")
+    assert (hit.json(), hit.headers["x-cache"], origin.count("/items/opb1")) == ({"from": "elsewhere"}, "HIT", 0)
+    assert one.purge(tags=["item:opb1"], wait="2s")["silent"] == []
+    assert get(one, "/items/opb1").headers["x-cache"] == "MISS"
+    assert origin.count("/items/opb1") == 1
 
 
 def test_keys_from_the_command_line(sidecars, valkey) -> None:
     """Get, set with a ttl, exists, list, delete; each says by its exit status how it went."""
     (one,) = sidecars(1, valkey)
-    key = KEY.format("c1")
+    key = KEY.format("opc1")
     assert cli(one, "keys", "exists", key).returncode == 1
     assert cli(one, "keys", "get", key).returncode == 1
     made = cli(one, "keys", "set", key, '{"v": 1}', "--ttl", "60s")
@@ -98,9 +98,9 @@ def test_keys_from_the_command_line(sidecars, valkey) -> None:
     kept = cli(one, "keys", "set", key, '{"v": 2}', "--if-absent", "--json")
     assert json.loads(kept.stdout)["entries"][0]["body"] == '{"v": 1}'
     assert cli(one, "keys", "get", key, "--body").stdout == b'{"v": 1}'
-    assert cli(one, "keys", "exists", "items:c1").returncode == 0
-    assert key.encode() in cli(one, "keys", "list", "items:c*").stdout
-    assert (get(one, "/items/c1").json(), get(one, "/items/c1").headers["x-cache"]) == ({"v": 1}, "HIT")
+    assert cli(one, "keys", "exists", "items:opc1").returncode == 0
+    assert key.encode() in cli(one, "keys", "list", "items:opc*").stdout
+    assert (get(one, "/items/opc1").json(), get(one, "/items/opc1").headers["x-cache"]) == ({"v": 1}, "HIT")
     assert cli(one, "keys", "delete", key, "--wait", "2s").returncode == 0
     assert cli(one, "keys", "exists", key).returncode == 1
     assert cli(one, "keys", "get", "nonsense:tenant-x:y:v1").returncode == 1
@@ -110,22 +110,22 @@ def test_a_deleted_key_is_gone_from_every_replicas_memory(sidecars, valkey, orig
     """Not only from Redis: the next request at either sidecar is a miss."""
     both = sidecars(2, valkey)
     for sidecar in both:
-        get(sidecar, "/items/d1")
-        assert get(sidecar, "/items/d1").headers["x-cache"] == "HIT"
-    assert origin.count("/items/d1") == 1
-    assert cli(both[0], "keys", "delete", KEY.format("d1"), "--wait", "5s").returncode == 0
-    assert [get(sidecar, "/items/d1").headers["x-cache"] for sidecar in both] == ["MISS", "HIT"]
-    assert origin.count("/items/d1") == 2
+        get(sidecar, "/items/opd1")
+        assert get(sidecar, "/items/opd1").headers["x-cache"] == "HIT"
+    assert origin.count("/items/opd1") == 1
+    assert cli(both[0], "keys", "delete", KEY.format("opd1"), "--wait", "5s").returncode == 0
+    assert [get(sidecar, "/items/opd1").headers["x-cache"] for sidecar in both] == ["MISS", "HIT"]
+    assert origin.count("/items/opd1") == 2
 
 
 def test_what_is_set_is_answered_by_every_replica(sidecars, valkey) -> None:
     """Also by one that has the old response in its memory."""
     both = sidecars(2, valkey)
     for sidecar in both:
-        get(sidecar, "/items/e1")
-    assert cli(both[0], "keys", "set", KEY.format("e1"), "-", stdin=b"").returncode == 0
+        get(sidecar, "/items/ope1")
+    assert cli(both[0], "keys", "set", KEY.format("ope1"), "-", stdin=b"").returncode == 0
     give_up_at = time.monotonic() + 5
-    while {get(sidecar, "/items/e1").text for sidecar in both} != {"-"}:
+    while {get(sidecar, "/items/ope1").text for sidecar in both} != {"-"}:
         assert time.monotonic() < give_up_at
 
 
@@ -133,16 +133,16 @@ def test_a_pattern_is_deleted_everywhere(sidecars, valkey, other) -> None:
     """From Redis and from memory, and only what it matches."""
     both = sidecars(2, valkey)
     for sidecar in both:
-        for path in ("/items/f1", "/items/f2", "/items/g1", "/cookie/x"):
+        for path in ("/items/opf1", "/items/opf2", "/items/opg1", "/cookie/x"):
             get(sidecar, path)
-    done = cli(both[0], "keys", "delete", "items:f*", "--json")
+    done = cli(both[0], "keys", "delete", "items:opf*", "--json")
     assert json.loads(done.stdout)["purged"] == 2, done.stderr
-    assert {key.decode() for key in other.redis.scan_iter("cacheproxy:tenant-*")} == {KEY.format("g1")}
-    assert [get(both[0], path).headers["x-cache"] for path in ("/items/f1", "/items/g1")] == ["MISS", "HIT"]
+    assert {key.decode() for key in other.redis.scan_iter("cacheproxy:tenant-*")} == {KEY.format("opg1")}
+    assert [get(both[0], path).headers["x-cache"] for path in ("/items/opf1", "/items/opg1")] == ["MISS", "HIT"]
     done = cli(both[0], "keys", "delete", "items:*")
     assert done.returncode == 0, done.stderr
     assert list(other.redis.scan_iter("cacheproxy:tenant-*")) == []
-    assert get(both[0], "/items/g1").headers["x-cache"] == "MISS"
+    assert get(both[0], "/items/opg1").headers["x-cache"] == "MISS"
 
 
 def test_sessions_from_the_command_line(sidecars, valkey, other) -> None:
@@ -167,9 +167,9 @@ def test_sessions_from_the_command_line(sidecars, valkey, other) -> None:
 def test_a_live_explanation_says_what_is_stored(sidecars, valkey) -> None:
     """What the next request would meet."""
     (one,) = sidecars(1, valkey)
-    ask = ("explain", "GET", "/items/h1", "-H", "Host: 127.0.0.1", "--live")
+    ask = ("explain", "GET", "/items/oph1", "-H", "Host: 127.0.0.1", "--live")
     assert b"nothing usable: the next request is a miss" in cli(one, *ask).stdout
-    get(one, "/items/h1")
+    get(one, "/items/oph1")
     assert re.search(rb"stored +a 200, \d+s old, fresh for [1-6]\ds", cli(one, *ask).stdout)
 
 
