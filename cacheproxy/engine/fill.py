@@ -12,7 +12,7 @@ from cacheproxy.clock import Clock
 from cacheproxy.engine.carry import Carrier
 from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.exchange import Exchange
-from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Outcome, Shared
+from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Leader, Outcome, Shared
 from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.engine.serve import whole_seconds
 from cacheproxy.errors import UpstreamError
@@ -76,6 +76,8 @@ class Filler:
         self._recorder = recorder
         self._clock = clock
         self._draw = draw
+        self._leaders: dict[str, Leader] = {}
+        """Of the fills that others may join, by key."""
 
     async def fetch(self, exchange: Exchange, decided: Fetch | Revalidate) -> Outcome:
         """The origin's answer for ``exchange``: through a fill of its key that is under way, or one of its own.
@@ -101,6 +103,9 @@ class Filler:
                 return None
             job.exchange.collapsed = True
             self._recorder.event(Event.COLLAPSED, "flight")
+            early = await self._early(job, flight)
+            if early is not None:
+                return early
             try:
                 shared = await asyncio.shield(flight)
             except UpstreamError as error:
@@ -117,6 +122,12 @@ class Filler:
         job.shared = False
         return None
 
+    async def _early(self, job: FillJob, flight: "asyncio.Task[Shared]") -> Filled | None:
+        """What the fill has brought, before it is stored everywhere: a store that is slow keeps no follower waiting."""
+        leader = self._leaders.get(job.key)
+        filled = None if leader is None else await leader.filled(flight)
+        return None if filled is None else self._in_time(job, filled.entry, filled.asked_at)
+
     def _in_time(self, job: FillJob, entry: Entry, asked_at: float) -> Filled | None:
         """``entry``, if ``job`` came before the origin was asked for it, and it answers ``job`` too."""
         if job.exchange.started >= asked_at or variance(entry.vary, job.request.fields) != entry.variance:
@@ -126,8 +137,15 @@ class Filler:
 
     async def _lead(self, job: FillJob) -> Outcome:
         job.exchange.collapsed = False
-        name = job.key if job.shared else f"{job.key} {job.exchange.request_id}"
-        return await job.leader.outcome(self._flights.start(name, self._run(job)))
+        return await job.leader.outcome(self._start(job))
+
+    def _start(self, job: FillJob) -> "asyncio.Task[Shared]":
+        if not job.shared:
+            return self._flights.start(f"{job.key} {job.exchange.request_id}", self._run(job))
+        flight = self._flights.start(job.key, self._run(job))
+        self._leaders[job.key] = job.leader
+        flight.add_done_callback(lambda _: self._leaders.pop(job.key, None))
+        return flight
 
     def refresh(self, exchange: Exchange, decided: Fetch | Revalidate) -> None:
         """Fill in the background, in its turn, unless that is under way: with the whole, if the client wants a part."""
@@ -155,7 +173,7 @@ class Filler:
                 return GaveUp()
             if not job.shared:
                 return await self._run(job)
-            return await asyncio.shield(self._flights.find(job.key) or self._flights.start(job.key, self._run(job)))
+            return await asyncio.shield(self._flights.find(job.key) or self._start(job))
 
     def _job(self, exchange: Exchange, decided: Fetch | Revalidate, request: RequestHead) -> FillJob:
         job = FillJob.of(exchange, decided, request)

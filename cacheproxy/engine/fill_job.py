@@ -72,6 +72,12 @@ class Leader:
         self._told: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._gone = False
 
+    async def filled(self, fill: "asyncio.Task[Shared]") -> Filled | None:
+        """For a follower: the response that may be shared, as soon as it is here; None where the fill's end tells."""
+        await asyncio.wait((self._told, fill), return_when=asyncio.FIRST_COMPLETED)
+        told = self._told.result() if self._told.done() else None
+        return told if isinstance(told, Filled) else None
+
     @property
     def waits(self) -> bool:
         """Whether anybody is still there to be told."""

@@ -41,6 +41,7 @@ class Flights(Generic[Result]):
         if key not in self._by_key and len(self._by_key) < self._max_flights:
             self._by_key[key] = task
         task.add_done_callback(lambda done: self._ended(key, done))
+        task.add_done_callback(lambda _: work.close())  # cut short before it began, it was never awaited
         return task
 
     async def drain(self, timeout_s: float) -> None:

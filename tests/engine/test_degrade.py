@@ -221,3 +221,23 @@ async def test_who_came_before_the_origin_was_asked_need_not_look_it_up(house) -
     assert [b"old"] * 3 + [b"new"] * 3 == [(await each).body for each in (*early, *late)]
     # each of those late, and the one of them who asks again, once it has the lease
     assert looked_up + 4 == house.store.calls["read"]
+
+
+async def test_no_follower_waits_for_a_store_that_is_slow(house) -> None:
+    """Who came before the origin was asked is answered as soon as its answer is here, whatever storing it takes."""
+    stored = asyncio.Event()
+
+    async def a_while(name: str) -> None:
+        house.clock.pass_s(0.01 * (name == "acquire"))
+
+    async def slow(name: str) -> None:
+        if name == "write":
+            await stored.wait()
+
+    house.leases.before, house.store.before = a_while, slow
+    house.origin.script("/items/1", ok(b"one"))
+    answers = await asyncio.gather(*(house.ask("/items/1") for _ in range(3)))
+    assert [b"one"] * 3 == [answer.body for answer in answers]
+    assert not stored.is_set()
+    stored.set()
+    await house.quiet()
