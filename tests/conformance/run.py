@@ -23,6 +23,7 @@ PACKAGE = WORK / "node_modules" / "http-cache-tests"
 SUITE = "http-cache-tests@0.4.5"
 FLOOR = Path(__file__).with_name("floor.json")
 PAGE = ROOT / "docs" / "conformance.md"
+INSTALL_LIMIT_S = 180.0
 START_LIMIT_S = 20.0
 RUN_LIMIT_S = 300.0
 
@@ -93,7 +94,7 @@ def _install() -> None:
     npm = _program("npm")
     WORK.mkdir(exist_ok=True)
     quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-    subprocess.run([npm, "install", "--prefix", str(WORK), *quiet, SUITE], check=True)
+    subprocess.run([npm, "install", "--prefix", str(WORK), *quiet, SUITE], check=True, timeout=INSTALL_LIMIT_S)
 
 
 def _program(name: str) -> str:
