@@ -16,9 +16,9 @@ SURROGATE_TARGET = b"cacheproxy"
 """How Surrogate-Control (and our Surrogate-Capability) names this cache."""
 
 _TARGETED = frozenset({OWN_FIELD, b"cdn-cache-control", b"surrogate-control"})
-_PIECES = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+")++', re.DOTALL)
-_CLOSED = re.compile(rb'(?:[^"]|"(?:[^"\\]|\\.)*+")*+', re.DOTALL)
-_QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_PIECES = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*")+', re.DOTALL)
+_CLOSED = re.compile(rb'(?:[^"]|"(?:[^"\\]|\\.)*")*', re.DOTALL)
+_QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NO_FIELDS: frozenset[bytes] = frozenset()

@@ -8,9 +8,9 @@ from functools import lru_cache
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.memo import LONGEST_BYTES, memoised
 
-_QUOTED = re.compile(rb'("(?:[^"\\]|\\.)*+")', re.DOTALL)
-_CLOSED = re.compile(rb'(?:[^"]|"(?:[^"\\]|\\.)*+")*+', re.DOTALL)
-_AROUND_COMMA = re.compile(rb"[ \t]*+,[ \t]*+")
+_QUOTED = re.compile(rb'("(?:[^"\\]|\\.)*")', re.DOTALL)
+_CLOSED = re.compile(rb'(?:[^"]|"(?:[^"\\]|\\.)*")*', re.DOTALL)
+_AROUND_COMMA = re.compile(rb"[ \t]*,[ \t]*")
 _SPACE = re.compile(rb"[ \t]+")
 _QVALUE = re.compile(rb"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 
