@@ -5,8 +5,8 @@ from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.problems import SESSION_REQUIRED
 from cacheproxy.errors import ClientError
-from cacheproxy.policy.identity import Identity
-from cacheproxy.policy.route import Policy, SessionRules, SessionScheme, SessionUse, TenantRules, TenantSource
+from cacheproxy.policy.identity import Identity, SessionRules, SessionScheme, TenantRules, TenantSource
+from cacheproxy.policy.route import Policy, SessionUse
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.sessions.contract import Session, Sessions

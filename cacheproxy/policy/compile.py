@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
+from cacheproxy.policy.identity import SessionRules, SessionScheme, TenantRules, TenantSource
 from cacheproxy.policy.model_cache import CacheDefaults, CacheModel
 from cacheproxy.policy.model_limits import ExemptModel, LimitModel
 from cacheproxy.policy.models import (
@@ -30,11 +31,7 @@ from cacheproxy.policy.route import (
     QueryRules,
     Route,
     Scope,
-    SessionRules,
-    SessionScheme,
     SessionUse,
-    TenantRules,
-    TenantSource,
     Timeouts,
     UpstreamRules,
     WithoutRedis,

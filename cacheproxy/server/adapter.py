@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from cacheproxy.engine.engine import Client, Engine
-from cacheproxy.policy.route import TenantSource
+from cacheproxy.policy.identity import TenantSource
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.server.forwarded import UNIX, believable, client_address, forwarding_fields, is_trusted
 from cacheproxy.server.head import Framing, parse_head

@@ -7,7 +7,7 @@ readers could differ (two cookies of the name, quoting gone wrong), there is non
 import re
 
 from cacheproxy.client.session_json import is_session_id
-from cacheproxy.policy.route import SessionRules, SessionScheme
+from cacheproxy.policy.identity import SessionRules, SessionScheme
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.sessions.signed import unsigned
 

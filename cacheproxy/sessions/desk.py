@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cacheproxy.client.session_json import expired, is_session_id, pack_session, parse_session
 from cacheproxy.client.sessions import new_session_id
 from cacheproxy.clock import Clock
-from cacheproxy.policy.route import SessionRules
+from cacheproxy.policy.identity import SessionRules
 from cacheproxy.redis_link.contract import Budget, Link
 from cacheproxy.redis_link.scripts import load_script
 

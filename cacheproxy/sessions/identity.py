@@ -1,8 +1,8 @@
 """What the upstream is told about who is asking: fields that no client can send. Pure."""
 
 from cacheproxy.client.seal import SEAL_FIELD
+from cacheproxy.policy.identity import SessionRules
 from cacheproxy.policy.lookup import scalar_at
-from cacheproxy.policy.route import SessionRules
 from cacheproxy.semantics.fields import Fields, Pair
 from cacheproxy.sessions.contract import Session
 

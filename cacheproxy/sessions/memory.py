@@ -6,8 +6,8 @@ from typing import Protocol
 
 from cacheproxy.client.session_json import expired
 from cacheproxy.clock import Clock
+from cacheproxy.policy.identity import SessionRules
 from cacheproxy.policy.lookup import scalar_at
-from cacheproxy.policy.route import SessionRules
 from cacheproxy.policy.tags import EVERYTHING, bounded
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.sessions.contract import Session, Sessions

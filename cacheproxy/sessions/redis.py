@@ -2,7 +2,7 @@
 
 from cacheproxy.client.session_json import expired, parse_session
 from cacheproxy.clock import Clock
-from cacheproxy.policy.route import SessionRules
+from cacheproxy.policy.identity import SessionRules
 from cacheproxy.redis_link.contract import Budget, Link
 from cacheproxy.redis_link.scripts import load_script
 from cacheproxy.sessions.contract import Session

@@ -3,9 +3,9 @@
 import re
 from typing import assert_never
 
+from cacheproxy.policy.identity import TenantRules, TenantSource
 from cacheproxy.policy.lookup import scalar_at
 from cacheproxy.policy.paths import canonical_host
-from cacheproxy.policy.route import TenantRules, TenantSource
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.sessions.contract import Session
 

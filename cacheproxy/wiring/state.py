@@ -20,7 +20,8 @@ from cacheproxy.invalidation.session import BusParts
 from cacheproxy.invalidation.siblings import Doors, SharingPurger, door
 from cacheproxy.invalidation.tag_clock import TagClock
 from cacheproxy.limits.replicas import Replicas
-from cacheproxy.policy.route import Policy, SessionRules
+from cacheproxy.policy.identity import SessionRules
+from cacheproxy.policy.route import Policy
 from cacheproxy.redis_link.connect import Role, Roles, Tuning, connect
 from cacheproxy.redis_link.embedded import start_embedded
 from cacheproxy.sessions.contract import NoSessions, Sessions

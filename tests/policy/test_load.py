@@ -5,18 +5,9 @@ from pathlib import Path
 import pytest
 
 from cacheproxy.errors import PolicyError
+from cacheproxy.policy.identity import SessionScheme, TenantSource
 from cacheproxy.policy.load import load_policy
-from cacheproxy.policy.route import (
-    Algorithm,
-    Count,
-    LimitMode,
-    OnGap,
-    Scope,
-    SessionScheme,
-    SessionUse,
-    TenantSource,
-    WithoutRedis,
-)
+from cacheproxy.policy.route import Algorithm, Count, LimitMode, OnGap, Scope, SessionUse, WithoutRedis
 from cacheproxy.policy.unsupported import NOT_YET_SUPPORTED
 from cacheproxy.semantics.rules import ClientControl, Mode
 

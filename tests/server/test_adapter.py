@@ -6,7 +6,8 @@ from typing import Any, cast
 import pytest
 
 from cacheproxy.errors import ClientError
-from cacheproxy.policy.route import Policy, Route, TenantRules, TenantSource, UpstreamRules
+from cacheproxy.policy.identity import TenantRules, TenantSource
+from cacheproxy.policy.route import Policy, Route, UpstreamRules
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.server.adapter import MEMO_HEAD_BYTES, Adapter

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cacheproxy.policy.route import SessionRules, SessionScheme
+from cacheproxy.policy.identity import SessionRules, SessionScheme
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.sessions.cookies import session_id_of
 from cacheproxy.sessions.signed import unsigned

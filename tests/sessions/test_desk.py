@@ -6,7 +6,7 @@ import pytest
 
 from cacheproxy.client.session_json import MAX_SESSION_BYTES
 from cacheproxy.clock import SystemClock
-from cacheproxy.policy.route import SessionRules
+from cacheproxy.policy.identity import SessionRules
 from cacheproxy.sessions.desk import SessionDesk
 
 

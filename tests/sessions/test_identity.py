@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cacheproxy.client.seal import SEAL_FIELD, seal, verify_seal
-from cacheproxy.policy.route import SessionRules
+from cacheproxy.policy.identity import SessionRules
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.sessions.contract import Session

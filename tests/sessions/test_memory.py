@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from cacheproxy.policy.route import SessionRules
+from cacheproxy.policy.identity import SessionRules
 from cacheproxy.policy.tags import named_tag
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.sessions.contract import Session

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from cacheproxy.errors import StateError
-from cacheproxy.policy.route import SessionRules
+from cacheproxy.policy.identity import SessionRules
 from cacheproxy.redis_link.connect import connect
 from cacheproxy.sessions.contract import NoSessions, Session
 from cacheproxy.sessions.redis import RedisSessions

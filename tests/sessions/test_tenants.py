@@ -2,7 +2,7 @@
 
 import pytest
 
-from cacheproxy.policy.route import TenantRules, TenantSource
+from cacheproxy.policy.identity import TenantRules, TenantSource
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.sessions.contract import Session
