@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,6 +16,7 @@ from cacheproxy.policy.models import PolicyModel
 from cacheproxy.policy.route import Policy
 from cacheproxy.policy.router import Router
 from cacheproxy.policy.units import duration_s
+from cacheproxy.policy.unread import mentioned_in
 from cacheproxy.policy.unsupported import is_unsupported
 from cacheproxy.policy.yaml import Document, Path, dotted, plain_value, read_yaml
 
@@ -49,7 +51,7 @@ def load_policy(
     if faults:
         raise _refused(source, faults)
     policy = compile_policy(model, ttl_s_by_route, _digest(document, ttl_s_by_route))
-    return policy, Router(policy.routes)
+    return replace(policy, mentioned=mentioned_in(document.data)), Router(policy.routes)
 
 
 def _take_out_unsupported(document: Document, data: object, path: Path) -> Iterator[Fault]:

@@ -272,6 +272,8 @@ class Policy:
     events: EventRules = field(default_factory=EventRules)
     warm: tuple[str, ...] = ()
     digest: str = ""
+    mentioned: frozenset[str] | None = None
+    """What the file says of request fields, anywhere (``policy.unread``); None where there was no file."""
 
     @property
     def cache_rules(self) -> dict[str, CacheRules]:

@@ -1,0 +1,64 @@
+"""Request fields that nothing reads: requests that differ in them alone are one request to this proxy. Pure.
+
+The list is of what is known to be safe to pass over. A field that is not in it counts, and so does one that the policy
+file so much as mentions, wherever: a rule that reads a field need not be thought of here.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from cacheproxy.policy.route import Policy, Route, SessionUse
+
+_DESCRIBE_CLIENTS = frozenset({
+    b"accept", b"accept-language", b"user-agent", b"referer", b"dnt", b"sec-gpc", b"priority",
+    b"sec-fetch-dest", b"sec-fetch-mode", b"sec-fetch-site", b"sec-fetch-user", b"sec-ch-ua", b"sec-ch-ua-mobile",
+    b"sec-ch-ua-platform",
+})  # fmt: skip
+NAME_REQUESTS = frozenset({
+    b"x-request-id", b"traceparent", b"tracestate", b"baggage", b"b3", b"x-b3-traceid", b"x-b3-spanid",
+    b"x-b3-parentspanid", b"x-b3-sampled", b"x-b3-flags", b"x-amzn-trace-id", b"x-cloud-trace-context",
+})  # fmt: skip
+"""Those that are different in every request."""
+_TELL_ADDRESSES = frozenset({b"x-forwarded-for", b"x-real-ip"})
+_COOKIE = frozenset({b"cookie"})
+_WORD = re.compile(r"[a-z0-9-]+")
+_READ_COOKIES = frozenset({"cookie", "cookies"})
+_READ_ADDRESSES = frozenset({"client-ip", "networks"})
+_FIELDS = _DESCRIBE_CLIENTS | NAME_REQUESTS | _TELL_ADDRESSES | _COOKIE
+_VOCABULARY = _READ_COOKIES | _READ_ADDRESSES | {name.decode() for name in _FIELDS}
+
+
+def mentioned_in(data: object) -> frozenset[str]:
+    """The words that matter here in the file that was read as ``data``, ``session`` aside: lower-case, ``_`` as ``-``."""
+    mapping = data if isinstance(data, dict) else {}
+    texts = _texts([(key, value) for key, value in mapping.items() if key != "session"])
+    return _VOCABULARY.intersection(word for text in texts for word in _WORD.findall(text.lower().replace("_", "-")))
+
+
+def unread_fields(policy: Policy, route: Route, vary: Iterable[bytes]) -> frozenset[bytes]:
+    """The request fields on which no answer under ``route`` hangs whose Vary names ``vary``."""
+    if policy.mentioned is None:
+        return frozenset()
+    anonymous = policy.session is None or route.session is SessionUse.IGNORE
+    return _unread(policy.mentioned, frozenset(vary), anonymous)
+
+
+@lru_cache(maxsize=256)
+def _unread(mentioned: frozenset[str], vary: frozenset[bytes], anonymous: bool) -> frozenset[bytes]:  # noqa: FBT001 - a key's part
+    unread = _DESCRIBE_CLIENTS | NAME_REQUESTS
+    if mentioned.isdisjoint(_READ_ADDRESSES):
+        unread |= _TELL_ADDRESSES
+    if anonymous and mentioned.isdisjoint(_READ_COOKIES):
+        unread |= _COOKIE
+    return unread - vary - {word.encode() for word in mentioned}
+
+
+def _texts(data: object) -> Iterator[str]:
+    if isinstance(data, dict):
+        data = list(data.items())
+    if isinstance(data, list | tuple):
+        for item in data:
+            yield from _texts(item)
+    else:
+        yield str(data)

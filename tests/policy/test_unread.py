@@ -1,0 +1,65 @@
+"""Which request fields nothing reads."""
+
+import pytest
+
+from cacheproxy.policy.load import load_policy
+from cacheproxy.policy.unread import unread_fields
+
+PLAIN = """
+version: 1
+routes:
+  - {name: r, match: "GET /r/{id}", cache: {ttl: 9s, key: "r:{id}"}}
+"""
+SESSION = PLAIN + "session: {cookie: sid, identity: {X-User-Id: user_id}}\n"
+IGNORED = SESSION.replace("cache:", "session: ignore, cache:")
+
+
+def unread(text: str, *vary: bytes) -> frozenset[bytes]:
+    """What its first route leaves unread."""
+    policy, _ = load_policy(text, "test.yaml", {"LANGUAGE": "accept-language"})
+    return unread_fields(policy, policy.routes[0], vary)
+
+
+def test_what_describes_a_client_is_unread() -> None:
+    """Nothing hangs on it, unless somebody says so."""
+    assert {b"user-agent", b"accept", b"referer", b"x-request-id", b"x-forwarded-for", b"cookie"} <= unread(PLAIN)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"host", b"authorization", b"cache-control", b"range", b"if-none-match", b"accept-encoding", b"origin",
+     b"connection", b"x-forwarded-host", b"x-forwarded-proto", b"forwarded", b"x-user-id", b"x-unknown"],
+)  # fmt: skip
+def test_what_is_not_known_to_be_safe_counts(name: bytes) -> None:
+    """What HTTP, this proxy or nobody gives a meaning to is in every comparison."""
+    assert name not in unread(PLAIN)
+
+
+def test_what_vary_names_counts() -> None:
+    """The stored response says that it was chosen by it."""
+    assert b"user-agent" not in unread(PLAIN, b"user-agent")
+
+
+@pytest.mark.parametrize(
+    ("name", "policy"),
+    [
+        (b"accept-language", PLAIN.replace("r:{id}", "r:{id}:{header.Accept-Language}")),
+        (b"accept-language", PLAIN.replace("r:{id}", "r:{id}:{header.${LANGUAGE}}")),
+        (b"user-agent", PLAIN.replace("ttl: 9s,", "ttl: 9s, bypass: {header: User-Agent},")),
+        (b"referer", PLAIN + "limits: {few: {rate: 1/s, by: [header.referer]}}\n"),
+        (b"x-real-ip", PLAIN + "tenant: {from: 'header:X-Real-IP'}\n"),
+        (b"x-forwarded-for", PLAIN + "limits: {few: {rate: 1/s, by: [client_ip]}}\n"),
+        (b"cookie", PLAIN.replace("r:{id}", "r:{id}:{cookie.theme}")),
+        (b"cookie", PLAIN.replace("ttl: 9s,", "ttl: 9s, bypass: {cookie: preview},")),
+        (b"cookie", SESSION),
+        (b"cookie", IGNORED.replace("r:{id}", "r:{id}:{cookie.theme}")),
+    ],
+)
+def test_what_the_policy_mentions_counts(name: bytes, policy: str) -> None:
+    """Wherever it is mentioned, and whoever it comes from."""
+    assert name not in unread(policy)
+
+
+def test_cookies_are_unread_where_the_session_is_ignored() -> None:
+    """A session elsewhere does not matter to a route that ignores it."""
+    assert b"cookie" in unread(IGNORED)
