@@ -9,6 +9,7 @@ from cacheproxy.semantics.fields import Fields, Pair
 from cacheproxy.semantics.freshening import freshen
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.validators import strong_date, strong_etag, strong_validator
+from cacheproxy.semantics.vary import vary_names
 
 MAX_RANGES = 16
 """A request for more is answered with the whole: many small ranges cost more than they spare (RFC 9110 §14.2)."""
@@ -209,7 +210,8 @@ def _range_applies(request: RequestHead, fields: Fields) -> bool:
         return True
     if condition[:1] == b'"' or condition[:2] == b"W/":
         return condition == strong_etag(fields)
-    return condition == strong_date(fields)
+    # forms in several codings have one date: it does not say of which form the client has the rest
+    return b"accept-encoding" not in (vary_names(fields) or ()) and condition == strong_date(fields)
 
 
 def _select_whole(stored: Held, asked: tuple[ByteRange, ...]) -> Selected:

@@ -19,6 +19,18 @@ class ClientControl(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeRules:
+    """Which stored responses are given out compressed, and how."""
+
+    above_bytes: int = 1 << 10
+    """Smaller bodies are given out as they are."""
+    codings: tuple[str, ...] = ("zstd", "br", "gzip")
+    """Content codings to offer, ours best first."""
+    types: frozenset[bytes] = frozenset()
+    """Media types (lower-case, ``text/*`` for a whole tree); empty: those that are known to shrink."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CacheRules:
     """How one route is cached. Times in seconds, sizes in bytes; None means that the policy is silent."""
 
@@ -46,6 +58,8 @@ class CacheRules:
     stands for all. Empty, as it should be almost everywhere: a response with Set-Cookie is never stored nor shared."""
     compress_above_bytes: int | None = None
     """Larger bodies are compressed in Redis; None: none is."""
+    encode: EncodeRules | None = None
+    """Which responses clients get compressed; None: as the origin sent them."""
     encrypt: bool = False
     """Whether responses are encrypted in Redis."""
     sensitive_types: frozenset[bytes] = frozenset()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cacheproxy.semantics.cache_control import CacheControl
+from cacheproxy.semantics.coding import is_coded
 from cacheproxy.semantics.cookies import sets_own_cookie
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.forwarding import connection_fields
@@ -108,12 +109,9 @@ def assess(
     control = CacheControl.effective(response.fields)
     for reason in _refusals(request, response, control, rules):
         return Pass(reason)
-    names = vary_names(response.fields)
+    names = _varies_on(response.fields)
     if names is None:
         return Pass(PassReason.VARY_STAR)
-    if response.fields.get(b"access-control-allow-origin") not in {None, b"*"}:
-        # It names the origin that asked, whether or not Vary says so.
-        names = tuple(sorted({*names, b"origin"}))
     age_s = initial_age(response.fields, requested_at=requested_at, received_at=received_at)
     lifetime = _lifetime(response, control, rules, age_s=age_s, received_at=received_at)
     if lifetime is None:
@@ -146,6 +144,19 @@ def stored_fields(fields: Fields, control: CacheControl | None = None) -> Fields
     return Fields(
         [pair for pair in fields.pairs if pair[0] not in dropped and not pair[0].startswith(NEVER_STORED_PREFIXES)]
     )
+
+
+def _varies_on(fields: Fields) -> tuple[bytes, ...] | None:
+    """The request fields that this response was chosen by, whether or not its Vary says so; None for ``*``."""
+    names = vary_names(fields)
+    if names is None:
+        return None
+    unsaid = set()
+    if fields.get(b"access-control-allow-origin") not in {None, b"*"}:
+        unsaid.add(b"origin")  # it names the origin that asked
+    if is_coded(fields):
+        unsaid.add(b"accept-encoding")  # who asked takes this coding, and others may not (RFC 9110 §12.5.3)
+    return tuple(sorted({*names, *unsaid})) if unsaid else names
 
 
 def grants_authorized(control: CacheControl) -> bool:

@@ -7,12 +7,12 @@ from functools import lru_cache
 
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.memo import LONGEST_BYTES, memoised
+from cacheproxy.semantics.preferences import weighted
 
 _QUOTED = re.compile(rb'("(?:[^"\\]|\\.)*")', re.DOTALL)
 _CLOSED = re.compile(rb'(?:[^"]|"(?:[^"\\]|\\.)*")*', re.DOTALL)
 _AROUND_COMMA = re.compile(rb"[ \t]*,[ \t]*")
 _SPACE = re.compile(rb"[ \t]+")
-_QVALUE = re.compile(rb"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +86,9 @@ def _language_rank(best: Sequence[bytes], content_language: bytes | None) -> int
 
 def _best_languages(accepted: bytes) -> tuple[bytes, ...]:
     """The language ranges of the highest q-value; none where that is 0 or a wildcard is among them."""
-    weighted = _weighted(accepted)
-    highest = max((q for _, q in weighted), default=0)
-    best = tuple(language for language, q in weighted if q == highest)
+    ranges = weighted(accepted)
+    highest = max((q for _, q in ranges), default=0)
+    best = tuple(language for language, q in ranges if q == highest)
     return () if highest == 0 or b"*" in best else best
 
 
@@ -105,8 +105,7 @@ def _normalised(name: bytes, value: bytes) -> bytes:
     """A value without the differences that mean nothing: white space, and in preferences their order and case."""
     value = value.replace(b"\n", b" ")
     if name in _PREFERENCES:
-        weighted = sorted(set(_weighted(value)))
-        return b",".join(b"%b;q=%d" % member for member in weighted)
+        return b",".join(b"%b;q=%d" % member for member in sorted(set(weighted(value))))
     value = value.strip(b" \t")
     if b'"' not in value:
         return _squeezed(value)
@@ -121,26 +120,3 @@ _PREFERENCES = frozenset({b"accept-encoding", b"accept-language", b"accept-chars
 
 def _squeezed(value: bytes) -> bytes:
     return _SPACE.sub(b" ", _AROUND_COMMA.sub(b",", value))
-
-
-def _weighted(value: bytes) -> list[tuple[bytes, int]]:
-    """Each preference, lower-case, and its q-value in thousandths; 1000 where it has none that can be read."""
-    weighted = []
-    for member in value.split(b","):
-        preference, _, parameters = member.partition(b";")
-        preference = preference.strip(b" \t").lower()
-        if preference:
-            weighted.append((_ALIASES.get(preference, preference), _thousandths(parameters)))
-    return weighted
-
-
-_ALIASES = {b"x-gzip": b"gzip", b"x-compress": b"compress"}
-
-
-def _thousandths(parameters: bytes) -> int:
-    name, _, weight = parameters.partition(b"=")
-    weight = weight.strip(b" \t")
-    if name.strip(b" \t").lower() != b"q" or not _QVALUE.fullmatch(weight):
-        return 1000
-    whole, _, fraction = weight.partition(b".")
-    return int(whole) * 1000 + int(fraction.ljust(3, b"0"))

@@ -505,3 +505,20 @@ def test_a_reflected_origin_is_not_for_other_sites(sidecar, raw_origin, connect)
     for origin in (b"http://evil.example", b"http://victim.example", b"http://evil.example"):
         assert origin.decode() == wire.ask(get(path, b"Origin: " + origin)).get("access-control-allow-origin")
     assert "none" == wire.ask(get(path)).get("access-control-allow-origin")
+
+
+def test_a_coded_body_is_not_for_who_cannot_read_it(sidecar, raw_origin, connect) -> None:
+    """Content-Encoding without Vary: whoever takes only identity is not given the gzip of another."""
+    path = raw_origin.path("/c")
+    raw_origin.on(
+        path,
+        lambda seen: (
+            ok(b"gzipped", b"content-encoding: gzip")
+            if b"gzip" in (seen.get("accept-encoding") or b"")
+            else ok(b"plain")
+        ),
+    )
+    wire = connect(sidecar)
+    assert b"gzipped" == wire.ask(get(path, b"Accept-Encoding: gzip")).body
+    assert b"plain" == wire.ask(get(path, b"Accept-Encoding: identity")).body
+    assert b"plain" == wire.ask(get(path, b"Accept-Encoding: br, gzip;q=0")).body

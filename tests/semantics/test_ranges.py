@@ -137,6 +137,14 @@ def test_a_weak_date_never_lets_a_range_through(stored_response) -> None:
     assert select(get("bytes=0-1", ("if-range", MODIFIED)), stored).status == 200
 
 
+def test_a_date_never_tells_codings_apart(stored_response) -> None:
+    """Forms in several codings have one Last-Modified: a part of one is never sent for another (RFC 9110 §8.8.1)."""
+    fields = Fields.of(("last-modified", MODIFIED), ("date", LATER), ("vary", "Accept-Encoding"))
+    stored = stored_response(body=BODY, fields=fields)
+    assert select(get("bytes=0-1", ("if-range", MODIFIED)), stored).status == 200
+    assert select(get("bytes=0-1"), stored).status == 206
+
+
 @pytest.mark.parametrize("status", [301, 404, 500])
 def test_ranges_are_of_successes_only(stored_response, status: int) -> None:
     """A stored error is served as it is (RFC 9110 §14.2)."""

@@ -432,3 +432,18 @@ def test_a_response_that_names_its_origin_varies_on_it(allowed: str, vary: tuple
     verdict = assess(request, response, CacheRules(), requested_at=0.0, received_at=0.0)
     assert isinstance(verdict, Store)
     assert vary == verdict.vary
+
+
+@pytest.mark.parametrize(
+    ("lines", "vary"),
+    [
+        pytest.param([("content-encoding", "gzip")], (b"accept-encoding",), id="9110-12.5.3-coded"),
+        pytest.param(
+            [("content-encoding", "br"), ("vary", "Origin")], (b"accept-encoding", b"origin"), id="beside-vary"
+        ),
+        pytest.param([("content-encoding", "identity")], (), id="9110-12.5.3-no-coding"),
+    ],
+)
+def test_a_coded_response_varies_on_accept_encoding(lines: Lines, vary: tuple[bytes, ...]) -> None:
+    """A coded response without Vary is for those who ask as its first client did: others may not read it."""
+    assert vary == stored([FRESH, *lines]).vary
