@@ -26,6 +26,7 @@ COUNTERS: dict[Event, Family] = {
     Event.STATE_ERROR: Family("cacheproxy_state_errors", "Times we did without Redis.", ("role", "reason")),
     Event.REFUSED: Family("cacheproxy_refused_requests", "Requests refused for what they were.", ("reason",)),
     Event.CONFIG_LOAD: Family("cacheproxy_config_loads", "Policies loaded, or refused.", ("outcome",)),
+    Event.LOG_DROPPED: Family("cacheproxy_log_lines_dropped", "Log lines that nobody took in time."),
 }
 
 LEVELS: dict[Level, Family] = {

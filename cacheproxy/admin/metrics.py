@@ -68,6 +68,7 @@ class Metrics:
         self.events: dict[Event, dict[Labels, int]] = {event: {} for event in Event}
         self._levels: dict[Level, dict[str, float]] = {level: {} for level in Level}
         self._watched: dict[tuple[Level, str], Callable[[], float]] = {}
+        self._totals: dict[Event, Callable[[], int]] = {}
 
     # --- recording
 
@@ -103,6 +104,10 @@ class Metrics:
         """Ask ``read`` for ``level`` whenever somebody asks us, so that nobody need report it."""
         self._watched[level, label] = read
 
+    def watch_total(self, event: Event, read: Callable[[], int]) -> None:
+        """Ask ``read`` how often ``event``, which has no label, came about: it is counted elsewhere."""
+        self._totals[event] = read
+
     def loaded(self, config_hash: str) -> None:
         """Name the policy that is in force from now on."""
         self._config_hash = config_hash
@@ -118,7 +123,7 @@ class Metrics:
         yield from self._cache_families()
         yield from self._duration_families()
         for event, family in COUNTERS.items():
-            yield _counter(family, self.events[event])
+            yield _counter(family, self.events_of(event))
         for level, family in LEVELS.items():
             yield _gauge(family, self.levels_of(level))
         yield _info("cacheproxy_config_info", "The policy in force, by its digest.", "hash", self._config_hash)
@@ -142,6 +147,13 @@ class Metrics:
         yield _histogram(operation, self._operations)
         yield _histogram(request, self.requests)
         yield _histogram(lag, {(): self._lag})
+
+    def events_of(self, event: Event) -> dict[Labels, int]:
+        """How often ``event`` came about, by labels; those that never did are not there."""
+        read = self._totals.get(event)
+        if read is None:
+            return self.events[event]
+        return {(): total} if (total := read()) else {}
 
     def levels_of(self, level: Level) -> dict[str, float]:
         """``level`` as it stands now, by label ("" where it has none)."""

@@ -18,9 +18,9 @@ def summary(metrics: Metrics) -> Row:
             for (method, route, status), spread in sorted(metrics.requests.items())
         ],
         "counters": {
-            family.name: {",".join(labels): n for labels, n in metrics.events[event].items()}
+            family.name: {",".join(labels): n for labels, n in told.items()}
             for event, family in COUNTERS.items()
-            if metrics.events[event]
+            if (told := metrics.events_of(event))
         },
         "levels": {family.name: levels for level, family in LEVELS.items() if (levels := metrics.levels_of(level))},
     }

@@ -1,15 +1,18 @@
 """``cacheproxy serve``: run the sidecar."""
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 
 import structlog
 import uvloop
 
-from cacheproxy.cli.log_lines import LogLines
+from cacheproxy.cli.log_lines import LineHandler, LogLines
+from cacheproxy.engine.recorder import Event
 from cacheproxy.policy.load import load_policy
 from cacheproxy.policy.route import Policy
 from cacheproxy.policy.router import Router
@@ -18,17 +21,19 @@ from cacheproxy.settings import Settings
 from cacheproxy.wiring.application import assemble
 from cacheproxy.wiring.policy_file import policy_text
 
+_STDOUT, _STDERR = 1, 2
+
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. 0 once drained, 2 where an address cannot be had. PolicyError for the rest."""
-    log_as_json(settings.log_level)
+    lines = log_as_json(settings.log_level)
     text = policy_text(settings.config)
     policy, router = load_policy(text, str(settings.config), os.environ, upstream_url=settings.upstream)
     if settings.workers > 1:
         from cacheproxy.wiring.supervisor import supervise  # noqa: PLC0415 - one worker alone need not load it
 
         return run_to_its_end(supervise(settings, text))
-    return run_to_its_end(_serve(settings, policy, router))
+    return run_to_its_end(_serve(settings, policy, router, lines))
 
 
 def run_to_its_end(serving: Coroutine[None, None, None]) -> int:
@@ -41,15 +46,16 @@ def run_to_its_end(serving: Coroutine[None, None, None]) -> int:
     return 0
 
 
-async def _serve(settings: Settings, policy: Policy, router: Router) -> None:
+async def _serve(settings: Settings, policy: Policy, router: Router, lines: LogLines) -> None:
     async with AsyncExitStack() as stack:
         application = await assemble(settings, policy, router, stack)
+        application.metrics.watch_total(Event.LOG_DROPPED, lambda: lines.dropped)
         await application.serve()
 
 
-def log_as_json(level: str) -> None:
-    """Write each line of the log as one JSON object."""
-    lines = LogLines(sys.stdout)
+def log_as_json(level: str) -> LogLines:
+    """Write each line of the log as one JSON object, and on the standard error what libraries have to say."""
+    lines = LogLines(_STDOUT, _dropped)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -62,4 +68,11 @@ def log_as_json(level: str) -> None:
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    of_libraries = LogLines(_STDERR, "{} log lines dropped".format)
+    logging.basicConfig(level=logging.WARNING, handlers=[LineHandler(of_libraries)])
+    return lines
+
+
+def _dropped(lines: int) -> str:
+    at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return json.dumps({"lines": lines, "event": "log lines dropped", "level": "warning", "at": at})

@@ -20,8 +20,8 @@ def main() -> int:
     try:
         settings = Settings.load(**job.settings)
         end_when_let_go(Path(job.directory), settings.drain_delay + settings.drain_timeout + LINGER_S)
-        log_as_json(settings.log_level)
-        return run_to_its_end(work(job, settings))
+        lines = log_as_json(settings.log_level)
+        return run_to_its_end(work(job, settings, lambda: lines.dropped))
     except PolicyError as error:
         for line in error.lines():
             print(line, file=sys.stderr)

@@ -29,6 +29,8 @@ class Event(StrEnum):
     """reason: the reason code of a ClientError."""
     CONFIG_LOAD = "config-load"
     """outcome: ``ok, error``."""
+    LOG_DROPPED = "log-dropped"
+    """No label: a line of the log that nobody took in time."""
 
 
 class Level(StrEnum):

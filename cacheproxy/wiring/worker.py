@@ -3,7 +3,7 @@
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 from pydantic import SecretStr
 
+from cacheproxy.engine.recorder import Event
 from cacheproxy.errors import PolicyError
 from cacheproxy.invalidation.siblings import Doors
 from cacheproxy.policy.load import load_policy
@@ -59,13 +60,17 @@ def _plain(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
-async def work(job: Job, settings: Settings) -> None:
-    """Serve until SIGTERM, on a port that the other workers serve, too. ListenError, PolicyError."""
+async def work(job: Job, settings: Settings, lines_dropped: Callable[[], int]) -> None:
+    """Serve until SIGTERM, on a port that the other workers serve, too. ListenError, PolicyError.
+
+    ``lines_dropped`` says how many lines the log has lost.
+    """
     policy, router = _policy(job, settings)
     paths = [Path(job.directory, f"w{number}.purge") for number in range(job.workers)]
     own = paths.pop(job.number)
     async with AsyncExitStack() as stack:
         application = await assemble(settings, policy, router, stack, doors=Doors(own, tuple(paths)))
+        application.metrics.watch_total(Event.LOG_DROPPED, lines_dropped)
         sockets = Sockets(bind(*settings.listen, reuse_port=True), socket.socket(fileno=job.admin))
         await application.serve(sockets)
 

@@ -139,3 +139,12 @@ def test_the_summary_of_nothing_has_no_ratio():
 
 def _sorted(**labels: str) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(labels.items()))
+
+
+def test_what_is_counted_elsewhere_is_asked_for():
+    """In the metrics and in the summary alike; the latter leaves out what never was."""
+    metrics, count = Metrics(), iter((0, 3, 3))
+    metrics.watch_total(Event.LOG_DROPPED, lambda: next(count))
+    assert "cacheproxy_log_lines_dropped" not in summary(metrics)["counters"]
+    assert samples(metrics)["cacheproxy_log_lines_dropped_total", ()] == 3
+    assert summary(metrics)["counters"]["cacheproxy_log_lines_dropped"] == {"": 3}

@@ -310,9 +310,9 @@ def test_a_stop_that_an_origin_holds_up(raw_sidecars, raw_origin, connect) -> No
     assert time.monotonic() - began < IN_TIME_S
 
 
-@pytest.mark.parametrize("reader", ["leaves"])
+@pytest.mark.parametrize("reader", ["leaves", "stalls"])
 def test_a_log_that_nobody_takes_stops_nothing(raw_sidecars, raw_origin, connect, reader) -> None:
-    """Whoever reads the log may hang, or go away: requests are answered all the same."""
+    """Whoever reads the log may hang, or go away: requests are answered all the same, and so is the end in time."""
     read, write = os.pipe()
     [sidecar] = raw_sidecars(1, "none", policy=POLICY, log_to=write, CACHEPROXY_ACCESS_LOG="all")
     os.close(write)
@@ -321,8 +321,31 @@ def test_a_log_that_nobody_takes_stops_nothing(raw_sidecars, raw_origin, connect
     wire = connect(sidecar)
     path = raw_origin.path("/any")
     assert {200} == {wire.ask(get(path)).status for _ in range(1000)}
+    began = time.monotonic()
+    sidecar.send(signal.SIGTERM)
+    assert 0 == sidecar.popen.wait(10)
+    assert time.monotonic() - began < 2 * IN_TIME_S
     if reader == "stalls":
         os.close(read)
+
+
+def test_a_log_that_is_taken_again_tells_what_it_missed(raw_sidecars, raw_origin, connect) -> None:
+    """Lines beyond what may wait are dropped and counted, not kept for ever; then there is one line that says so."""
+    read, write = os.pipe()
+    [sidecar] = raw_sidecars(1, "none", policy=POLICY, log_to=write, CACHEPROXY_ACCESS_LOG="all")
+    os.close(write)
+    wire = connect(sidecar)
+    path = b"/c/" + b"x" * 7_000  # a line of so many bytes: a few hundred of them are more than may wait
+    raw_origin.only(path, *([ok(b"")] * 2))
+    assert {200} == {wire.ask(get(path)).status for _ in range(1000)}
+    metrics = httpx.get(sidecar.admin + "/metrics", trust_env=False).text
+    [dropped] = [
+        line.split()[1] for line in metrics.splitlines() if line.startswith("cacheproxy_log_lines_dropped_total")
+    ]
+    assert float(dropped) > 0
+    with os.fdopen(read) as lines:
+        told = next(line for line in map(json.loads, lines) if line["event"] == "log lines dropped")
+    assert told["lines"] == float(dropped)
 
 
 # Redis

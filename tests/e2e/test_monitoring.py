@@ -238,6 +238,7 @@ routes:
     for _ in range(2):
         answer = httpx.get(one.url + "/items/1?token=secret", headers={"x-org-id": "acme"}, trust_env=False)
         ids.append(answer.headers["x-request-id"])
+    one.end()
     lines = [json.loads(line) for line in one.log.read_text().splitlines() if '"request"' in line]
     assert [line["cache_hit"] for line in lines] == [False, True]
     for line, request_id in zip(lines, ids, strict=True):
