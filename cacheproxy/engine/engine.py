@@ -162,6 +162,7 @@ class Engine:
             started=self._clock.monotonic(),
             now=self._clock.now(),
             budget=Budget(asyncio.get_running_loop().time() + self._budget_s),
+            policy=policy,
             route=policy.fallback,
             peer_trusted=client.trusted,
             identity=Identity(client_ip=client.address),

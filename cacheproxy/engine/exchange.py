@@ -9,7 +9,7 @@ from cacheproxy.limits.in_flight import Permits
 from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.keys import CacheKey, NoKeyReason
 from cacheproxy.policy.paths import Param
-from cacheproxy.policy.route import Route
+from cacheproxy.policy.route import Policy, Route
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.semantics.cache_status import Detail
 from cacheproxy.semantics.head import RequestHead
@@ -42,6 +42,8 @@ class Exchange:
     started: float
     now: float
     budget: Budget
+    policy: Policy
+    """In force when it came, and for it until it is answered."""
     route: Route
     peer_trusted: bool = False
     """Whether the request came from a proxy that the policy trusts."""

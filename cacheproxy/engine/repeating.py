@@ -8,6 +8,7 @@ from cacheproxy.engine.fill import early_for_s
 from cacheproxy.engine.record import resource_type
 from cacheproxy.engine.reply import Blocked, Reply, Shelved, Terms, Visited
 from cacheproxy.policy.route import OnLimit
+from cacheproxy.policy.unread import unread_fields
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.storage.contract import Entry, Tier
 
@@ -21,6 +22,10 @@ class Shelf(Protocol):
 
     def place(self, key: str) -> tuple[object, int]:
         """What is kept under ``key``, to be compared with later."""
+        ...
+
+    def varied(self, key: str) -> frozenset[bytes]:
+        """The request fields by which one of the entries under ``key`` is chosen."""
         ...
 
 
@@ -44,7 +49,7 @@ def repeatable_hit(exchange: Exchange, reply: Reply, entry: Entry, age_s: float,
         until=until,
         route=exchange.route.name,
         resource_type=resource_type(exchange.route),
-        terms=_terms(exchange),
+        terms=_terms(exchange, shelf.varied(exchange.key.text)),
     )
     return replace(reply, shelved=shelved)
 
@@ -62,12 +67,14 @@ def _repeatable(exchange: Exchange) -> bool:
     return not exchange.asked_elsewhere and all(check.rule.on_limit is not OnLimit.DELAY for check in exchange.checks)
 
 
-def _terms(exchange: Exchange) -> Terms:
+def _terms(exchange: Exchange, varied: frozenset[bytes] = frozenset()) -> Terms:
     return Terms(
         session=exchange.session,
         checks=exchange.checks,
         limit_headers=exchange.route.limit_headers,
         by_peer=_counts_client(exchange),
+        policy=exchange.policy,
+        unread=unread_fields(exchange.policy, exchange.route, varied),
     )
 
 

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from cacheproxy.limits.contract import Check
-from cacheproxy.policy.route import LimitHeaders
+from cacheproxy.policy.route import LimitHeaders, Policy
 from cacheproxy.semantics.fields import Fields, Pair
 from cacheproxy.sessions.contract import Session
 
@@ -33,6 +33,7 @@ class Visited(Protocol):
     """A place in L1 that remembers being asked for, so that it is not the next to be evicted."""
 
     visited: bool
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,10 @@ class Terms:
     limit_headers: LimitHeaders = LimitHeaders.BOTH
     by_peer: bool = False
     """Whether the address of the peer matters, which is not in the head."""
+    policy: Policy | None = None
+    """The policy that it was answered by."""
+    unread: frozenset[bytes] = frozenset()
+    """Request fields that it does not hang on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

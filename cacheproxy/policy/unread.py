@@ -30,7 +30,7 @@ _VOCABULARY = _READ_COOKIES | _READ_ADDRESSES | {name.decode() for name in _FIEL
 
 
 def mentioned_in(data: object) -> frozenset[str]:
-    """The words that matter here in the file that was read as ``data``, ``session`` aside: lower-case, ``_`` as ``-``."""
+    """What the file that was read as ``data`` says of request fields, ``session`` aside: lower-case, ``_`` as ``-``."""
     mapping = data if isinstance(data, dict) else {}
     texts = _texts([(key, value) for key, value in mapping.items() if key != "session"])
     return _VOCABULARY.intersection(word for text in texts for word in _WORD.findall(text.lower().replace("_", "-")))

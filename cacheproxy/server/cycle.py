@@ -89,14 +89,12 @@ class Cycle:
         return await self._stream(head, reply.body, chunked=chunked) and not close
 
     def _learn(self, reply: Reply, head: bytes) -> None:
-        named = self._request.fields.get(b"x-request-id") == reply.fields.get(b"x-request-id")
         self._edge.lane.learn(
             self._raw,
             reply,
             head,
             method=self._request.method,
             trusted=self._arrived.client.trusted,
-            named=named,
             peer=self._arrived.peer,
         )
 

@@ -12,6 +12,7 @@ from cacheproxy.server.wire import render_head
 
 LARGE_BYTES = 16 * 1024
 """A body from this size on is sent beside its head rather than copied behind it."""
+_NO_BODY = b""
 _FIXED_BYTES = 512
 """What one known head takes beside its own bytes and those of its answer, about."""
 _ID = b"\r\nx-request-id: "
@@ -21,10 +22,10 @@ class KnownHit:
     """A stored response that answers one request head: its Age, ttl, request id and limit fields are put in anew."""
 
     __slots__ = (
-        "after", "after_age", "after_ttl", "before_age", "body", "head", "method", "request_id", "shelved", "until",
+        "_own_body", "after", "after_age", "after_ttl", "before_age", "head", "method", "shelved", "until",
     )  # fmt: skip
 
-    def __init__(self, method: str, head: bytes, reply: Reply, shelved: Shelved, request_id: bytes | None) -> None:
+    def __init__(self, method: str, head: bytes, reply: Reply, shelved: Shelved) -> None:
         """Cut ``head``, whose last Age, ttl and X-Request-ID are our own. ValueError if they are not there."""
         at_age = head.rindex(b"\r\nage: ") + 7
         age_ends = head.index(b"\r\n", at_age)
@@ -38,11 +39,10 @@ class KnownHit:
         self.method = method
         self.before_age, self.after_age = head[:at_age], head[age_ends:at_ttl]
         self.after_ttl, self.after = head[ttl_ends:at_id], head[id_ends + len(told) :]
-        self.body = _sent(method, reply)
-        if len(self.body) < LARGE_BYTES:
-            self.after, self.body = self.after + self.body, b""
+        body = _sent(method, reply)
+        self._own_body = None if body and body is shelved.slot.body else body
+        """None where it is the one in L1, which alone may keep that alive."""
         self.shelved = shelved
-        self.request_id = request_id
         self.head = b""
         self.until = 0.0
 
@@ -53,7 +53,10 @@ class KnownHit:
     def written(self, request_id: bytes, states: Sequence[LimitState]) -> tuple[bytes, bytes]:
         """The response, in two parts (the second may be empty); ``states`` are those of its limits."""
         told = limit_lines(states, self.shelved.terms.limit_headers) if states else b""
-        return b"%s%s%s%s" % (self.head, self.request_id or request_id, told, self.after), self.body
+        body = self.shelved.slot.body if self._own_body is None else self._own_body
+        if len(body) < LARGE_BYTES:
+            return b"%s%s%s%s%s" % (self.head, request_id, told, self.after, body), _NO_BODY
+        return b"%s%s%s%s" % (self.head, request_id, told, self.after), body
 
     def _renew(self, now: float) -> bool:
         age_s, ttl_s = now - self.shelved.born_at, self.shelved.stale_at - now
@@ -65,15 +68,15 @@ class KnownHit:
 
     def __len__(self) -> int:
         """What it takes in memory, about."""
-        return _FIXED_BYTES + len(self.before_age) + len(self.after) + len(self.body)
+        return _FIXED_BYTES + 2 * len(self.before_age) + len(self.after) + len(self._own_body or _NO_BODY)
 
 
 class KnownRefusal:
     """The 429 that answers one request head: written anew each second, as it says when to come back."""
 
-    __slots__ = ("_after", "_before", "_dressing", "_written_for", "blocked", "method", "request_id")
+    __slots__ = ("_after", "_before", "_dressing", "_written_for", "blocked", "method")
 
-    def __init__(self, method: str, reply: Reply, blocked: Blocked, request_id: bytes | None) -> None:
+    def __init__(self, method: str, reply: Reply, blocked: Blocked) -> None:
         """``reply`` is dressed: what follows the fields of the refusal itself is the same each time."""
         at = [name for name, _ in reply.fields].index(b"cache-status")
         self._dressing = reply.fields.pairs[at:]
@@ -81,7 +84,6 @@ class KnownRefusal:
         self._before = self._after = b""
         self.method = method
         self.blocked = blocked
-        self.request_id = request_id
 
     def written(self, request_id: bytes, limited: Limited, now: float) -> tuple[bytes, bytes]:
         """The response, in two parts (the second is empty)."""
@@ -89,7 +91,7 @@ class KnownRefusal:
         if moment != self._written_for:
             self._write(limited, now)
             self._written_for = moment
-        return b"%s%s%s" % (self._before, self.request_id or request_id, self._after), b""
+        return b"%s%s%s" % (self._before, request_id, self._after), _NO_BODY
 
     def _write(self, limited: Limited, now: float) -> None:
         refusal = limited_reply(limited, self.blocked.terms.limit_headers)
@@ -108,16 +110,16 @@ class KnownRefusal:
 Known = KnownHit | KnownRefusal
 
 
-def known_answer(method: str, head: bytes, reply: Reply, request_id: bytes | None) -> Known | None:
+def known_answer(method: str, head: bytes, reply: Reply) -> Known | None:
     """How ``reply``, which was written with ``head``, is repeated; None where it is not."""
     if not isinstance(reply.body, bytes):
         return None
     try:
         match reply.shelved:
             case Shelved():
-                return KnownHit(method, head, reply, reply.shelved, request_id)
+                return KnownHit(method, head, reply, reply.shelved)
             case Blocked():
-                return KnownRefusal(method, reply, reply.shelved, request_id)
+                return KnownRefusal(method, reply, reply.shelved)
             case None:
                 return None
     except ValueError:

@@ -1,6 +1,7 @@
 """L1: stored responses in this process, bounded in bytes, evicted by SIEVE, kept true by the bus."""
 
 from collections.abc import Collection
+from itertools import chain
 from math import inf
 from sys import getsizeof
 
@@ -66,6 +67,10 @@ class MemoryStore:
     def place(self, key: str) -> tuple[object, int]:
         """What is kept under ``key`` and the turn of the tag clock, for ``unchanged`` to compare with."""
         return self._kept.get(key), self._mirror.turn
+
+    def varied(self, key: str) -> frozenset[bytes]:
+        """The request fields by which one of the entries under ``key`` is chosen."""
+        return frozenset(name for slot in self._slots(key) if slot.ref for name in slot.ref.names)
 
     def unchanged(self, key: str, place: tuple[object, int], monotonic: float) -> bool:
         """Whether under ``key`` is still what was at ``place``, unpurged, and it may be answered from."""
@@ -155,6 +160,8 @@ class MemoryStore:
 
     def clear(self) -> None:
         """Forget every entry: a gap may have swallowed purges."""
+        for slot in chain.from_iterable(map(self._slots, self._kept)):
+            slot.body = b""
         self._kept = {}
         self._sieve.clear()
         self._entries = self._slot_bytes = 0
@@ -195,6 +202,7 @@ class MemoryStore:
         self._sieve.remove(slot)
         self._entries -= 1
         self._slot_bytes -= slot.cost_bytes
+        slot.body = b""
 
     def _evict(self, room_bytes: int = 0) -> None:
         while self.used_bytes + room_bytes > self.max_bytes and self._entries:

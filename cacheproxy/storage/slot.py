@@ -31,6 +31,7 @@ class Slot(Node):
         super().__init__()
         self.key = entry.key
         self.body = entry.body
+        """Let go of when the slot is dropped: who still knows of it must not keep that alive."""
         self.keep_until = entry.keep_until
         self.ref: VariantRef | None = ref_of(entry) if entry.vary else None
         """What to choose it by; None where the response has no Vary."""

@@ -238,7 +238,14 @@ async def assemble(
         budget_s=settings.redis_budget,
     )
     adapter = Adapter(engine, settings.listen[1])
-    lane = ExpressLane(state.l1, Gate(state.sessions, admission, settings.redis_budget), journal, clock)
+    lane = ExpressLane(
+        state.l1,
+        Gate(state.sessions, admission, settings.redis_budget),
+        journal,
+        clock,
+        in_force=lambda: engine.active.policy,
+        max_bytes=settings.l1_bytes // 4,
+    )
     _watch(metrics, state, flights)
     return Application(
         settings=settings,

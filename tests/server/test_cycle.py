@@ -296,12 +296,11 @@ async def test_a_client_is_told_to_go_on_if_it_asked(expects: bool) -> None:
 
 
 async def test_the_express_lane_learns_what_hangs_on_the_head_alone() -> None:
-    """With the head's own bytes, and whether the client gave the request its name."""
-    named = RequestHead(method="GET", target=b"/x", fields=Fields.of(("x-request-id", "mine")))
-    reply = Reply(200, Fields.of(("x-request-id", "mine")), b"", SHELVED)
-    street = Street(reply, named)
+    """With the head's own bytes."""
+    reply = Reply(200, Fields(), b"", SHELVED)
+    street = Street(reply, RequestHead(method="GET", target=b"/x", fields=Fields()))
     await street.cycle.run()
-    assert [(b"raw", reply, {"method": "GET", "trusted": True, "named": True, "peer": ""})] == street.lane.learnt
+    assert [(b"raw", reply, {"method": "GET", "trusted": True, "peer": ""})] == street.lane.learnt
 
 
 @pytest.mark.parametrize(

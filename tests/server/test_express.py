@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cacheproxy.engine.engine import Active
 from cacheproxy.engine.record import AccessLog, Journal
 from cacheproxy.engine.recorder import NullRecorder
 from cacheproxy.engine.reply import Reply, Shelved
@@ -29,6 +30,7 @@ routes:
   - {name: item, match: "GET /items/{id}", cache: {ttl: 9s, key: "items:{id}", tags: ["item:{id}"]}}
   - {name: swr, match: "GET /swr/{id}", cache: {ttl: 3s, key: "swr:{id}", stale_while_revalidate: 5s, tags: [swr]}}
   - {name: address, match: "GET /address/{id}", cache: {ttl: 9s, key: "address:{id}:{client_ip}"}}
+  - {name: spoken, match: "GET /spoken/{id}", cache: {ttl: 9s, key: "spoken:{id}", tags: ["item:{id}"]}}
 """
 HEADS = [
     b"GET /items/1 HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -40,6 +42,13 @@ HEADS = [
     b"GET /swr/1 HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET /address/1 HTTP/1.1\r\nHost: a\r\n\r\n",
 ]
+NOISE = (
+    b"User-Agent: one\r\n", b"User-Agent: two\r\n", b"user-agent: one\r\nUser-Agent:two\r\n", b"Accept: text/html\r\n",
+    b"Accept-Language: de\r\n", b"Accept-Language: en\r\n", b"Cookie: a=1\r\n", b"X-Forwarded-For: 198.51.100.7\r\n",
+    b"X-Request-ID: mine\r\n", b"X-Request-ID: \xff\r\n", b"Connection: user-agent\r\n", b"Traceparent: 00-1-2-03\r\n",
+    b"Cache-Control: max-age=1\r\n", b"Origin: https://a.example\r\n", b"X-Unknown: 1\r\n",
+)  # fmt: skip
+"""What browsers and balancers send beside."""
 TICKING = re.compile(rb"(x-request-id: )(?!mine)[^\r]*")
 
 
@@ -73,8 +82,7 @@ class House:
         head, _, _ = render_head(
             reply, head_only=method == "HEAD", date=format_http_date(self.clock.now()), close=False
         )
-        named = arrived.request.fields.get(b"x-request-id") == reply.fields.get(b"x-request-id")
-        self.lane.learn(raw, reply, head, method=method, trusted=arrived.client.trusted, named=named)
+        self.lane.learn(raw, reply, head, method=method, trusted=arrived.client.trusted)
         return head + (b"" if method == "HEAD" or reply.status == 304 else reply.body)
 
     def express(self, raw: bytes) -> bytes | None:
@@ -101,11 +109,13 @@ def run(steps, check_answers) -> None:
     asyncio.run(main())
 
 
+BESIDE = st.lists(st.sampled_from(NOISE), max_size=3, unique=True)
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("ask"), st.sampled_from(range(len(HEADS)))),
+        # Several clients one after the other, each so often that the lane may know its head
+        st.tuples(st.just("ask"), st.tuples(st.sampled_from(HEADS), st.lists(BESIDE, min_size=1, max_size=3))),
         st.tuples(st.just("pass"), st.floats(min_value=0.0, max_value=4.0)),
-        st.tuples(st.just("change"), st.sampled_from(["vary", "plain", "private"])),
+        st.tuples(st.just("change"), st.sampled_from(["vary", "agent", "plain", "private"])),
         st.tuples(st.just("purge"), st.sampled_from(list(PurgeMode))),
     ),
     max_size=40,
@@ -115,10 +125,21 @@ STEPS = st.lists(
 def script(origin: ScriptedOrigin, version: int, kind: str) -> None:
     """Let the origin answer everything with this version from now on."""
     fields = [("etag", f'"{version % 3}"'), ("content-type", "text/plain"), ("date", "Fri, 15 Jan 2027 08:00:00 GMT")]
-    fields += {"vary": [("vary", "accept-language")], "private": [("cache-control", "private")]}.get(kind, [])
+    told = {
+        "vary": [("vary", "accept-language")],
+        "agent": [("vary", "user-agent, x-request-id")],
+        "private": [("cache-control", "private")],
+    }
+    fields += told.get(kind, [])
     answer = Answer(status=200, fields=Fields.of(*fields), body=b"version %d" % version)
     for target in ("/items/1", "/swr/1", "/address/1"):
         origin.script(target, answer)
+
+
+def with_lines(head: bytes, *lines: bytes) -> bytes:
+    """A head with field lines of its own, before and behind those it has."""
+    first, _, rest = head.partition(b"\r\n")
+    return b"%b\r\n%b%b%b\r\n" % (first, b"".join(lines[::2]), rest[:-2], b"".join(lines[1::2]))
 
 
 async def compare(house: House, steps) -> None:
@@ -132,11 +153,17 @@ async def compare(house: House, steps) -> None:
         elif what == "purge":
             await house.application.state.purger.purge(Purge(tags=("item:1", "swr"), mode=detail))
         else:
-            express = house.express(HEADS[detail])
-            ordinary = await house.ordinary(HEADS[detail])
-            if express is not None:
-                assert TICKING.sub(rb"\1", ordinary) == TICKING.sub(rb"\1", express)
-            await asyncio.sleep(0)
+            head, clients = detail
+            for lines in [*clients, *clients]:
+                await agree(house, with_lines(head, *lines))
+
+
+async def agree(house: House, raw: bytes) -> None:
+    """What the lane says, if anything, is what the ordinary way says."""
+    express, ordinary = house.express(raw), await house.ordinary(raw)
+    if express is not None:
+        assert TICKING.sub(rb"\1", ordinary) == TICKING.sub(rb"\1", express)
+    await asyncio.sleep(0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -182,6 +209,70 @@ def test_each_answer_has_an_id_of_its_own_unless_the_client_named_it() -> None:
     run([], ids)
 
 
+def test_clients_that_differ_in_what_nobody_reads_share_an_answer() -> None:
+    """One of them was answered the ordinary way; the lane has the others, each with its own request's id."""
+
+    async def shared(house: House, _steps) -> None:
+        script(house.origin, 1, "plain")
+        for _ in range(2):
+            await house.ordinary(with_lines(HEADS[0], b"User-Agent: one\r\n", b"Cookie: a=1\r\n"))
+        other = house.express(with_lines(HEADS[0], b"user-agent: two\r\nReferer: /\r\n", b"X-Request-ID: mine\r\n"))
+        assert other is not None
+        assert other.endswith(b"version 1")
+        assert b"\r\nx-request-id: mine\r\n" in other
+
+    run([], shared)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"X-Unknown: 1\r\n",
+        b"Accept-Encoding: gzip\r\n",
+        b"Host: a\r\n",
+        b"User-Agent: \0\r\n",
+        b"User-Agent: one\r\n folded\r\n",
+        b"User-Agent: one\nX: 1\r\n",
+        b"User-Agent : one\r\n",
+        b"X-Request-ID: 1\r\nX-Request-ID: 2\r\n",
+        b"User-Agent: one\r\n" * 256,
+        b"Content-Length: 1\r\n",
+        b"User-Agent: one\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n",
+    ],
+)
+def test_any_other_difference_goes_the_ordinary_way(lines: bytes) -> None:
+    """The lane neither guesses what a field means nor passes over what is malformed."""
+
+    async def ordinary(house: House, _steps) -> None:
+        script(house.origin, 1, "plain")
+        for _ in range(2):
+            await house.ordinary(HEADS[0])
+        assert house.express(HEADS[0]) is not None
+        assert house.express(with_lines(HEADS[0], lines)) is None
+
+    run([], ordinary)
+
+
+def test_what_an_earlier_policy_answered_is_not_learnt() -> None:
+    """A request that was under way when the policy was replaced teaches nothing."""
+
+    async def late(house: House, _steps) -> None:
+        script(house.origin, 1, "plain")
+        await house.ordinary(HEADS[0])
+        engine = house.application.engine
+        engine.active, before = Active(*load_policy(POLICY, "test.yaml", {})), engine.active
+        arrived = house.application.edge.read(HEADS[0], "http", "192.0.2.1")
+        engine.active, after = before, engine.active
+        reply = await house.application.edge.handle(arrived.request, None, arrived.client, lambda _: None)
+        engine.active = after
+        head, _, _ = render_head(reply, head_only=False, date=b"now", close=False)
+        house.lane.learn(HEADS[0], reply, head, method="GET", trusted=False)
+        assert isinstance(reply.shelved, Shelved)
+        assert house.express(HEADS[0]) is None
+
+    run([], late)
+
+
 @pytest.mark.parametrize("head", [HEADS[5], HEADS[7]], ids=["range", "address-in-the-key"])
 def test_what_hangs_on_more_than_the_head_goes_the_ordinary_way(head: bytes) -> None:
     """Ranges, and keys that name the client's address, are never repeated."""
@@ -193,6 +284,9 @@ def test_what_hangs_on_more_than_the_head_goes_the_ordinary_way(head: bytes) -> 
         assert house.express(head) is None
 
     run([], never)
+
+
+GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class Shelf:
@@ -207,6 +301,7 @@ class Slot:
     """A place in it."""
 
     visited = False
+    body = b""
 
 
 class Gate:
@@ -220,7 +315,7 @@ class Gate:
 def lane(lines: AccessLog = AccessLog.OFF, **bounds: int) -> ExpressLane:
     """A lane over that shelf."""
     clock = Clock()
-    return ExpressLane(Shelf(), Gate(), Journal(NullRecorder(), clock, lines), clock, **bounds)
+    return ExpressLane(Shelf(), Gate(), Journal(NullRecorder(), clock, lines), clock, lambda: None, **bounds)
 
 
 def taught(to: ExpressLane, raw: bytes, body: bytes = b"body") -> bool:
@@ -240,25 +335,25 @@ def taught(to: ExpressLane, raw: bytes, body: bytes = b"body") -> bool:
         resource_type="",
     )
     reply = Reply(200, Fields.of(("x-request-id", "1")), body, shelved)
-    to.learn(raw, reply, head, method="GET", trusted=False, named=False)
+    to.learn(raw, reply, head, method="GET", trusted=False)
     return to.answer(raw, trusted=False) is not None
 
 
 def test_it_is_bounded_in_bytes() -> None:
     """Past its bound it forgets the oldest first, and a head that is too long is never learnt."""
     small = lane(max_bytes=4000)
-    assert all(taught(small, b"GET /%d" % number) for number in range(50))
-    known = [number for number in range(50) if small.answer(b"GET /%d" % number, trusted=False)]
+    assert all(taught(small, GET % number) for number in range(50))
+    known = [number for number in range(50) if small.answer(GET % number, trusted=False)]
     assert known == list(range(50 - len(known), 50))
     assert 0 < len(known) < 10
-    assert not taught(small, b"x" * (MAX_HEAD_BYTES + 1))
+    assert not taught(small, GET % 0 + b"x" * MAX_HEAD_BYTES)
 
 
 def test_a_large_body_is_sent_beside_its_head() -> None:
     """It is not copied for each answer."""
     large, body = lane(), b"x" * LARGE_BYTES
-    assert taught(large, b"GET /", body)
-    head, beside = large.answer(b"GET /", trusted=False) or (b"", b"")
+    assert taught(large, GET % 0, body)
+    head, beside = large.answer(GET % 0, trusted=False) or (b"", b"")
     assert head.endswith(b"\r\n\r\n")
     assert beside is body
 
@@ -266,17 +361,17 @@ def test_a_large_body_is_sent_beside_its_head() -> None:
 def test_what_is_known_of_a_proxy_is_not_said_to_a_client() -> None:
     """The same bytes may mean something else from somebody who is believed."""
     known = lane()
-    assert taught(known, b"GET /")
-    assert known.answer(b"GET /", trusted=True) is None
+    assert taught(known, GET % 0)
+    assert known.answer(GET % 0, trusted=True) is None
     known.clear()
-    assert known.answer(b"GET /", trusted=False) is None
+    assert known.answer(GET % 0, trusted=False) is None
 
 
 def test_a_sampled_log_gets_its_lines() -> None:
     """After each hundred hits one goes the ordinary way, which writes its line."""
     clock = Clock()
     journal = Journal(NullRecorder(), clock, AccessLog.SAMPLED)
-    sampled = ExpressLane(Shelf(), Gate(), journal, clock)
+    sampled = ExpressLane(Shelf(), Gate(), journal, clock, lambda: None)
     journal.express("GET", "r", "", 0.0)
-    assert taught(sampled, b"GET /")
-    assert 98 == sum(sampled.answer(b"GET /", trusted=False) is not None for _ in range(200))
+    assert taught(sampled, GET % 0)
+    assert 98 == sum(sampled.answer(GET % 0, trusted=False) is not None for _ in range(200))

@@ -147,7 +147,7 @@ class House:
             reply, head_only=method == "HEAD", date=format_http_date(self.clock.now()), close=False
         )
         if self.laned:
-            lane.learn(raw, reply, head, method=method, trusted=trusted, named=False, peer=peer)
+            lane.learn(raw, reply, head, method=method, trusted=trusted, peer=peer)
         return head + (b"" if method == "HEAD" or reply.status == 304 else reply.body)
 
     def counted(self) -> dict[tuple[str, ...], int]:

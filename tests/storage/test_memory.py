@@ -184,6 +184,15 @@ def test_a_refreshed_hot_entry_stays_hot(memory: MemoryStore, entry: MakeEntry) 
     assert slot.visited
 
 
+@pytest.mark.parametrize("drop", [MemoryStore.clear, lambda memory: memory.keep(made("k", Stamp("e1", 9), ()))])
+def test_what_was_dropped_keeps_no_body_alive(memory: MemoryStore, entry: MakeEntry, drop) -> None:
+    """Whoever still knows of the slot holds a few bytes, not a response."""
+    slot = memory.keep(entry(body=b"body"))
+    assert slot is not None
+    drop(memory)
+    assert slot.body == b""
+
+
 def test_what_is_larger_than_the_store_is_not_kept(entry: MakeEntry, clock) -> None:
     """It replaces what it supersedes with nothing, and evicts nobody else."""
     store = MemoryStore(50_000, clock=clock)
