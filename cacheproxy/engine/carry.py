@@ -93,7 +93,7 @@ class Carrier:
         if is_error(head.status) and self._may_stand_in(job):
             await body.aclose()
             raise UpstreamError(head.status, f"status-{head.status}", sent=True)
-        if job.request.method == "HEAD":
+        if job.request.method == "HEAD" and not job.names_asker:
             await self._head_tells(job, arrived)
         return await self._judge(job, arrived)
 
@@ -220,8 +220,8 @@ class Carrier:
             return await self.carry(replace(job, plan=Fetch(reason=job.plan.reason)), arrived.stamp)
         renewed = [self._renewed(job, arrived, entry, fields) for entry in confirmed]
         kept = [entry for entry in renewed if entry is not None]
-        if len(kept) < len(renewed):
-            if arrived.stamp is not None:
+        if job.names_asker or len(kept) < len(renewed):
+            if arrived.stamp is not None and not job.names_asker:
                 await self._drop(job)
             answer = ResponseHead(confirmed[0].status, freshen(confirmed[0].fields, fields))
             job.leader.tell(Passed(answer, BytesBody(confirmed[0].body)))

@@ -136,6 +136,11 @@ class FillJob:
     """Whether they are sent after all, because the answer is not for many."""
 
     @property
+    def names_asker(self) -> bool:
+        """Whether the origin is told who asks: what it then says of a stored response is for nobody else."""
+        return self.in_full and bool(self.personal)
+
+    @property
     def sent(self) -> RequestHead:
         """The request as the origin is to see it, before conditions: what Vary and ``assess`` look at."""
         if not self.personal or self.in_full:

@@ -563,3 +563,25 @@ def test_no_field_gets_around_a_guard(replicas, raw_origin, connect, method, lin
     path = raw_origin.path("/user")
     connect(replicas[0]).ask(get(path, line, b"Content-Length: 0", method=method))
     assert [] == [seen for seen in raw_origin.seen(path) if seen.all(line.split(b":")[0].decode())]
+
+
+@pytest.mark.parametrize("status", [b"304 Not Modified", b"200 OK"])
+@pytest.mark.parametrize("method", [b"HEAD", b"GET"])
+def test_what_one_clients_revalidation_says_is_not_for_all(replicas, raw_origin, connect, method, status) -> None:
+    """Fields that an origin sends to one user with a 304, or in answer to HEAD, freshen nothing that others see."""
+    path = raw_origin.path("/public")
+    raw_origin.only(path, ok(b"body", b'etag: "1"', b"cache-control: max-age=0"))
+    connect(replicas[0]).ask(get(path, as_("ann-too")))
+
+    def renewal(seen: Seen) -> bytes:
+        who = seen.get("cookie") or b"nobody"
+        head = b'HTTP/1.1 %b\r\netag: "1"\r\nx-who: %b\r\ncache-control: max-age=60\r\n' % (status, who)
+        body = b"body" if seen.line.startswith(b"GET") and b"200" in status else b""
+        return head + (b"content-length: 4\r\n\r\n" + body if b"200" in status else b"\r\n")
+
+    raw_origin.only(path, renewal)
+    connect(replicas[0]).ask(get(path, as_("ann"), method=method), method.decode())
+    for replica in replicas:
+        answer = connect(replica).ask(get(path, as_("bob")))
+        assert b"body" == answer.body
+        assert "=ann" not in (answer.get("x-who") or "")
