@@ -16,6 +16,11 @@ class Fault:
     line: int = 0
     column: int = 0
 
+    def line_in(self, source: str) -> str:
+        """``file:line:column: path: message``, or less where it has no place."""
+        place = f"{source}:{self.line}:{self.column}" if self.line else source
+        return f"{place}: {self.path + ': ' if self.path else ''}{self.message}"
+
 
 class PolicyError(CacheproxyError):
     """The operator must act: the policy (or the environment) is wrong. Carries every fault at once."""
@@ -28,12 +33,7 @@ class PolicyError(CacheproxyError):
 
     def lines(self) -> list[str]:
         """One line a fault: ``file:line:column: path: message``."""
-        return [
-            f"{self.source}:{f.line}:{f.column}: {f.path + ': ' if f.path else ''}{f.message}"
-            if f.line
-            else f"{self.source}: {f.path + ': ' if f.path else ''}{f.message}"
-            for f in self.faults
-        ]
+        return [fault.line_in(self.source) for fault in self.faults]
 
 
 class ClientError(CacheproxyError):

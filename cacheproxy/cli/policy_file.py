@@ -31,10 +31,12 @@ def check(file: Path, *, as_json: bool) -> int:
         return 2
     ttls = {route.name: _ttl(route) for route in policy.routes if route.cache is not None}
     if as_json:
-        print_json(
-            {"source": str(file), "ok": True, "digest": policy.digest, "routes": len(policy.routes), "ttl": ttls}
-        )
+        warnings = [asdict(caution) for caution in policy.cautions]
+        good = {"source": str(file), "ok": True, "digest": policy.digest, "routes": len(policy.routes), "ttl": ttls}
+        print_json({**good, "warnings": warnings})
         return 0
+    for caution in policy.cautions:
+        print(f"warning: {caution.line_in(str(file))}")
     print(f"{file}: good ({len(policy.routes)} routes, {len(ttls)} of them cached; digest {policy.digest})")
     print_pairs((f"  ttl of {name}", ttl) for name, ttl in ttls.items())
     return 0

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, zip_longest
 
+from cacheproxy.policy.check_conditions import condition_complaints
 from cacheproxy.policy.compile import UNMATCHED, merged, names_identity
 from cacheproxy.policy.complaints import meant
 from cacheproxy.policy.lookup import SINGLE, SOURCES
@@ -57,6 +58,7 @@ def complaints(policy: PolicyModel) -> Iterator[Complaint]:
     yield from _policy_limits(policy)
     yield from _events(policy)
     yield from _secrets(policy)
+    yield from condition_complaints(policy)
     if policy.tenant and policy.tenant.from_.startswith("session.") and policy.session is None:
         yield ("tenant", "from"), "the tenant comes from the session, but there is no `session:`"
 

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
+from cacheproxy.policy.conditions import Condition
 from cacheproxy.policy.identity import SessionRules, SessionScheme, TenantRules, TenantSource
 from cacheproxy.policy.model_cache import CacheDefaults, CacheModel
+from cacheproxy.policy.model_conditions import ConditionModel, compile_condition
 from cacheproxy.policy.model_limits import ExemptModel, LimitModel
 from cacheproxy.policy.models import (
     PolicyModel,
@@ -206,8 +208,15 @@ def _with_cache(route: Route, cache: CacheModel, ttl_s: float | None) -> Route:
             query=tuple(cache.bypass.query),
             headers=tuple(name.lower().encode("ascii") for name in cache.bypass.header),
             cookies=tuple(cache.bypass.cookie),
+            when=_condition(cache.bypass.when),
         ),
+        lookup_when=_condition(cache.lookup_when),
+        store_when=_condition(cache.store_when),
     )
+
+
+def _condition(model: ConditionModel | None) -> Condition | None:
+    return None if model is None else compile_condition(model)
 
 
 def _rules(cache: CacheModel, ttl_s: float | None) -> CacheRules:

@@ -96,7 +96,8 @@ def _models(model: type[BaseModel], path: Path) -> Iterator[tuple[Path, type[Bas
     yield path, model
     for name, field in model.model_fields.items():
         for steps, inner in _inner(field.annotation):
-            yield from _models(inner, (*path, field.alias or name, *steps))
+            if inner is not model:  # conditions hold conditions
+                yield from _models(inner, (*path, field.alias or name, *steps))
 
 
 def _inner(annotation: Any) -> Iterator[tuple[Path, type[BaseModel]]]:

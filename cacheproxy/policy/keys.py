@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
+from cacheproxy.policy.conditions import holds
 from cacheproxy.policy.identity import Identity
-from cacheproxy.policy.lookup import cookies_of, lookup_of, user_id_of
+from cacheproxy.policy.lookup import cookies_of, lookup_of, user_id_of, values_of
 from cacheproxy.policy.paths import Param
 from cacheproxy.policy.query import SplitQuery, parameters, split_query
 from cacheproxy.policy.route import Route, Scope
@@ -34,6 +35,7 @@ class NoKeyReason(StrEnum):
     """Why a request has no key, and so bypasses the cache."""
 
     ASKED = "bypass-asked"
+    WHEN = "bypass-when"
     NO_SESSION = "no-session"
     NO_USER = "no-user"
     NO_TENANT = "no-tenant"
@@ -56,7 +58,7 @@ def cache_key(
     route: Route, request: RequestHead, params: Params, identity: Identity, *, prefix: str
 ) -> CacheKey | NoKey:
     """The key and tags of ``request`` under ``route``, or why it must bypass the cache."""
-    reason = _no_key(route, request, identity)
+    reason = _no_key(route, request, params, identity)
     if reason is not None:
         return NoKey(reason)
     query = split_query(request.target, _query_names(route), route.query)
@@ -70,9 +72,11 @@ def cache_key(
     return CacheKey(text, _tags(route, request, identity, resource, lookup))
 
 
-def _no_key(route: Route, request: RequestHead, identity: Identity) -> NoKeyReason | None:
+def _no_key(route: Route, request: RequestHead, params: Params, identity: Identity) -> NoKeyReason | None:
     if _asks_for_bypass(route, request):
         return NoKeyReason.ASKED
+    if route.bypass.when is not None and holds(route.bypass.when, values_of(request, params, identity)):
+        return NoKeyReason.WHEN
     if not identity.tenant and (route.tenant_required or route.scope is Scope.TENANT):
         return NoKeyReason.NO_TENANT
     if route.scope is Scope.SESSION and not identity.session_id:

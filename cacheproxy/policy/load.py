@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cacheproxy.errors import Fault, PolicyError
+from cacheproxy.policy.check_conditions import condition_cautions
 from cacheproxy.policy.checks import complaints
 from cacheproxy.policy.compile import compile_policy
 from cacheproxy.policy.complaints import faults_of, meant
@@ -51,7 +52,8 @@ def load_policy(
     if faults:
         raise _refused(source, faults)
     policy = compile_policy(model, ttl_s_by_route, _digest(document, ttl_s_by_route))
-    return replace(policy, mentioned=mentioned_in(document.data)), Router(policy.routes)
+    cautions = tuple(document.fault(path, message) for path, message in condition_cautions(model))
+    return replace(policy, mentioned=mentioned_in(document.data), cautions=cautions), Router(policy.routes)
 
 
 def _take_out_unsupported(document: Document, data: object, path: Path) -> Iterator[Fault]:

@@ -1,7 +1,8 @@
-"""What the names in a route's templates stand for, in one request."""
+"""What the names in a route's templates and conditions stand for, in one request."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from cacheproxy.policy.conditions import Values
 from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.paths import Param, canonical_host
 from cacheproxy.policy.query import parameters
@@ -43,6 +44,40 @@ def lookup_of(
     return lookup
 
 
+def values_of(request: RequestHead, params: Mapping[str, Param], identity: Identity) -> Values:
+    """All values of the subjects that a condition may ask about; lines of one field are one value."""
+
+    def values(subject: str) -> Sequence[str]:
+        source, _, rest = subject.partition(".")
+        if source == "query":
+            return [parameter.value for parameter in parameters(request.query) if parameter.name == rest]
+        if source == "cookie":
+            return [value for name, value in cookies_of(request) if name == rest]
+        value = _value(source, rest, request, params, identity)
+        return () if value is None else (value,)
+
+    return values
+
+
+def _value(source: str, name: str, request: RequestHead, params: Mapping[str, Param], identity: Identity) -> str | None:
+    match source:
+        case "header":
+            return _text(request.fields.combined(name.encode("latin-1")))
+        case "param":
+            return params[name].value if name in params else None
+        case "session":
+            return _session_text(identity.session, name)
+        case "tenant":
+            return identity.tenant
+        case _:
+            return request.method
+
+
+def _session_text(session: Mapping[str, object], dotted: str) -> str | None:
+    value = _at(session, dotted)
+    return str(value).lower() if isinstance(value, bool) else scalar_at(session, dotted)
+
+
 def _only(values: Iterator[str]) -> str | None:
     """The one value; None where there are several: some origins take the first, some the last."""
     found = list(values)
@@ -72,14 +107,19 @@ def event_lookup(event: Mapping[str, object]) -> Callable[[str], str | None]:
 
 def scalar_at(fields: Mapping[str, object], dotted: str) -> str | None:
     """The text or whole number at ``dotted`` in nested ``fields``, or None if there is none."""
+    value = _at(fields, dotted)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return str(value)
+
+
+def _at(fields: Mapping[str, object], dotted: str) -> object:
     value: object = fields
     for name in dotted.split("."):
         if not isinstance(value, Mapping):
             return None
         value = value.get(name)
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return None
-    return str(value)
+    return value
 
 
 def user_id_of(identity: Identity, user_field: str) -> str | None:

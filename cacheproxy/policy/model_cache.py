@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
+from cacheproxy.policy.model_conditions import When
 from cacheproxy.policy.model_types import (
     Duration,
     KeyText,
@@ -47,11 +48,12 @@ class QueryModel(Model):
 
 
 class BypassModel(Model):
-    """What takes a request past the cache by its mere presence."""
+    """What takes a request past the cache: by its mere presence, or ``when`` a condition holds."""
 
     query: Words = Field(default=[], description="Query parameters.")
     header: Tokens = Field(default=[], description="Request fields.")
     cookie: Tokens = Field(default=[], description="Cookies.")
+    when: When | None = Field(default=None, description="A condition: `header.x-debug: [1, true]`.")
 
 
 class EarlyRefreshModel(Model):
@@ -155,6 +157,12 @@ class CacheDefaults(Model):
     key_host: bool = Field(default=True, description="Whether the request's host is part of the key.")
     query: QueryModel = Field(default_factory=QueryModel)
     bypass: BypassModel = Field(default_factory=BypassModel)
+    lookup_when: When | None = Field(
+        default=None, description="Else the origin is asked, whatever is stored, and its answer may replace that."
+    )
+    store_when: When | None = Field(
+        default=None, description="Else what comes is not stored, and shared with nobody; what is stored may be used."
+    )
 
 
 class CacheModel(CacheDefaults):

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 
+from cacheproxy.errors import Fault
+from cacheproxy.policy.conditions import Condition
 from cacheproxy.policy.identity import SessionRules, TenantRules
 from cacheproxy.policy.paths import MatchRule, PathPattern
 from cacheproxy.policy.templates import KeyTemplate, Template
@@ -188,6 +190,8 @@ class BypassRules:
     query: tuple[str, ...] = ()
     headers: tuple[bytes, ...] = ()
     cookies: tuple[str, ...] = ()
+    when: Condition | None = None
+    """What does so, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +224,10 @@ class Route:
     """Whether the request's host is part of the key."""
     query: QueryRules = field(default_factory=QueryRules)
     bypass: BypassRules = field(default_factory=BypassRules)
+    lookup_when: Condition | None = None
+    """Whose stored responses may be used; None: everybody's."""
+    store_when: Condition | None = None
+    """Whose responses may be stored."""
     tenant_required: bool = False
     """Without a tenant there is no cache (``tenant.enforce``)."""
 
@@ -274,6 +282,8 @@ class Policy:
     digest: str = ""
     mentioned: frozenset[str] | None = None
     """What the file says of request fields, anywhere (``policy.unread``); None where there was no file."""
+    cautions: tuple[Fault, ...] = ()
+    """What is not wrong in it, but dangerous."""
 
     @property
     def cache_rules(self) -> dict[str, CacheRules]:

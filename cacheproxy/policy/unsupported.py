@@ -26,7 +26,6 @@ NOT_YET_SUPPORTED: frozenset[str] = frozenset(
         "routes.*.timeouts",
         "routes.*.upstream",
         "routes.*.cache.batch",
-        "routes.*.cache.bypass.when",
         "routes.*.cache.leak_guard",
         "routes.*.cache.lookup_when",
         "routes.*.cache.methods",

@@ -34,6 +34,7 @@ class Detail(StrEnum):
     TAGS_REFUSED = "tags-refused"
     # Why the cache has no part in it (``policy.keys.NoKeyReason``).
     BYPASS_ASKED = "bypass-asked"
+    BYPASS_WHEN = "bypass-when"
     NO_SESSION = "no-session"
     NO_USER = "no-user"
     NO_TENANT = "no-tenant"
