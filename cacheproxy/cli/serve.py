@@ -8,10 +8,10 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
-import structlog
 import uvloop
 
 from cacheproxy.cli.log_lines import LineHandler, LogLines
+from cacheproxy.cli.plain_structlog import structlog
 from cacheproxy.engine.recorder import Event
 from cacheproxy.policy.load import load_policy
 from cacheproxy.policy.route import Policy

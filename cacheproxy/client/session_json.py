@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -9,6 +10,11 @@ MAX_SESSION_BYTES = 64 * 1024
 """A larger value is no session: it would be parsed on every request."""
 
 _ID = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}")
+
+
+def new_session_id() -> str:
+    """256 random bits, in characters that a cookie and the sidecars accept."""
+    return secrets.token_urlsafe(32)
 
 
 def is_session_id(text: str) -> bool:

@@ -6,7 +6,6 @@ await sessions.rotate(session_id)                       # after a change of righ
 await sessions.delete(session_id)                       # every sidecar knows within milliseconds
 """
 
-import secrets
 import time
 from collections.abc import Mapping
 from importlib import resources
@@ -16,7 +15,7 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from cacheproxy.client.publisher import Publisher, SyncPublisher
-from cacheproxy.client.session_json import expired, is_session_id, pack_session, parse_session
+from cacheproxy.client.session_json import expired, is_session_id, new_session_id, pack_session, parse_session
 
 DEFAULT_KEY = "session:{id}"
 DEFAULT_TTL_S = 3600.0
@@ -195,11 +194,6 @@ class SyncSessions:
 
     def _name(self, session_id: str) -> str:
         return self._key.replace("{id}", session_id)
-
-
-def new_session_id() -> str:
-    """256 random bits, in characters that a cookie and the sidecars accept."""
-    return secrets.token_urlsafe(32)
 
 
 def _with_end(fields: Mapping[str, object], lifetime_s: float | None) -> Mapping[str, object]:

@@ -6,13 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from hiredis import ReplyError
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
 
 from cacheproxy.errors import StateError
 from cacheproxy.redis_link.contract import Command
-from cacheproxy.redis_link.endpoint import Address, Endpoint, Kind
+from cacheproxy.redis_link.endpoint import Endpoint, Kind
 from cacheproxy.redis_link.errors import Lost, redis_errors, state_error
 from cacheproxy.redis_link.wire import Due, Wire, pack
 
@@ -28,7 +25,9 @@ async def dial(endpoint: Endpoint, connect_s: float) -> Wire:
     with redis_errors():
         async with asyncio.timeout(connect_s):
             if endpoint.kind is Kind.SENTINEL:
-                endpoint = endpoint.at(await _master(endpoint, connect_s))
+                from cacheproxy.redis_link.sentinel import master  # noqa: PLC0415 - redis-py is 6 MB of memory
+
+                endpoint = endpoint.at(await master(endpoint, connect_s))
             wire = await _connect(endpoint)
             try:
                 await _greet(wire, endpoint)
@@ -79,21 +78,3 @@ async def ask(wire: Wire, commands: list[Command]) -> list[Any]:
         if isinstance(reply, ReplyError):
             raise state_error(reply)
     return replies
-
-
-async def _master(endpoint: Endpoint, connect_s: float) -> Address:
-    share_s = connect_s / len(endpoint.addresses)
-    options = {
-        "socket_timeout": share_s,
-        "socket_connect_timeout": share_s,
-        "retry": Retry(NoBackoff(), 0),
-        "username": endpoint.sentinel_username,
-        "password": endpoint.sentinel_password,
-    }
-    sentinel = Sentinel(endpoint.addresses, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
-    try:
-        host, port = await sentinel.discover_master(endpoint.service)
-    finally:
-        for client in sentinel.sentinels:
-            await client.aclose()
-    return str(host), int(port)

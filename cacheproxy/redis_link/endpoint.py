@@ -4,10 +4,7 @@ import ssl
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
-
-from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection, parse_url
-from redis.exceptions import RedisError
+from urllib.parse import SplitResult, parse_qs, unquote, urlencode, urlsplit
 
 from cacheproxy.errors import Fault, PolicyError
 
@@ -23,13 +20,13 @@ class Kind(StrEnum):
 
 
 _SCHEMES = {
-    "redis": ("redis", Kind.SINGLE, 6379),
-    "rediss": ("rediss", Kind.SINGLE, 6379),
-    "unix": ("unix", Kind.SINGLE, 0),
-    "redis+sentinel": ("redis", Kind.SENTINEL, 26379),
-    "rediss+sentinel": ("rediss", Kind.SENTINEL, 26379),
-    "redis+cluster": ("redis", Kind.CLUSTER, 6379),
-    "rediss+cluster": ("rediss", Kind.CLUSTER, 6379),
+    "redis": (Kind.SINGLE, 6379),
+    "rediss": (Kind.SINGLE, 6379),
+    "unix": (Kind.SINGLE, 0),
+    "redis+sentinel": (Kind.SENTINEL, 26379),
+    "rediss+sentinel": (Kind.SENTINEL, 26379),
+    "redis+cluster": (Kind.CLUSTER, 6379),
+    "rediss+cluster": (Kind.CLUSTER, 6379),
 }
 
 
@@ -81,25 +78,32 @@ def _read(url: str) -> Endpoint:
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES:
         raise ValueError(f"the scheme must be one of {', '.join(_SCHEMES)}")
-    scheme, kind, port = _SCHEMES[parts.scheme]
-    login, _, hosts = parts.netloc.rpartition("@")
+    kind, port = _SCHEMES[parts.scheme]
     service, path = _service_and_path(parts, kind)
-    options = parse_url(parts._replace(scheme=scheme, netloc=f"{login}@" if login else "", path=path).geturl())
-    made: dict[str, Any] = dict(options)
-    connection = made.pop("connection_class", None)
-    is_unix = connection is UnixDomainSocketConnection
+    options = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    is_unix = parts.scheme == "unix"
     return Endpoint(
         kind=kind,
-        addresses=() if is_unix else tuple(_address(each, port) for each in hosts.split(",")),
-        socket=str(made.pop("path", "")) if is_unix else "",
+        addresses=() if is_unix else tuple(_address(each, port) for each in _hosts(parts).split(",")),
+        socket=unquote(path) if is_unix else "",
         service=service,
-        db=int(made.pop("db", 0)),
-        username=made.pop("username", None),
-        password=made.pop("password", None),
-        sentinel_username=made.pop("sentinel_username", None),
-        sentinel_password=made.pop("sentinel_password", None),
-        tls=_tls(made, wanted=connection is SSLConnection),
+        db=int(options.pop("db", None) or ("" if is_unix else _db(path)) or 0),
+        username=unquote(parts.username or "") or options.pop("username", None),
+        password=unquote(parts.password or "") or options.pop("password", None),
+        sentinel_username=options.pop("sentinel_username", None),
+        sentinel_password=options.pop("sentinel_password", None),
+        tls=_tls(options, wanted=parts.scheme.startswith("rediss")),
     )
+
+
+def _hosts(parts: SplitResult) -> str:
+    return parts.netloc.rpartition("@")[2]
+
+
+def _db(path: str) -> str:
+    """The database that a path names; what is no number names none."""
+    named = unquote(path).replace("/", "")
+    return named if named.isdecimal() else ""
 
 
 def _service_and_path(parts: SplitResult, kind: Kind) -> tuple[str, str]:
@@ -116,12 +120,22 @@ def _address(text: str, default_port: int) -> Address:
     return parts.hostname or "localhost", parts.port or default_port
 
 
-def _tls(options: dict[str, Any], *, wanted: bool) -> ssl.SSLContext | None:
+def _tls(options: dict[str, str], *, wanted: bool) -> ssl.SSLContext | None:
     unknown = [name for name in options if not (wanted and name.startswith("ssl_"))]
     if unknown:
         raise ValueError(f"unknown option: {', '.join(unknown)}")
+    return _context(options) if wanted else None
+
+
+def _context(options: dict[str, str]) -> ssl.SSLContext:
+    """What redis-py makes of ``options``. ValueError."""
+    # redis-py is 6 MB of memory, and nothing else in the proxy asks for it
+    from redis.asyncio.connection import SSLConnection, parse_url  # noqa: PLC0415
+    from redis.exceptions import RedisError  # noqa: PLC0415
+
+    typed: dict[str, Any] = dict(parse_url(f"redis://?{urlencode(options)}"))
     try:
-        return SSLConnection(**options).ssl_context.get() if wanted else None
+        return SSLConnection(**typed).ssl_context.get()
     except (TypeError, RedisError) as error:
         raise ValueError(str(error)) from None
 

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from enum import StrEnum
 
 from hiredis import ReplyError
-from redis import exceptions
 
 from cacheproxy.errors import StateError
 
@@ -34,24 +33,10 @@ def state_error(reply: ReplyError) -> StateError:
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Turn what redis-py, sockets and time limits raise into StateError; anything else is our bug and passes."""
+    """Turn what sockets and time limits raise into StateError; anything else is our bug and passes."""
     try:
         yield
     except TimeoutError as error:
         raise StateError(Lost.TIMEOUT, str(error) or "no answer in time") from error
     except OSError as error:
         raise StateError(Lost.LOST, str(error)) from error
-    except exceptions.RedisError as error:
-        raise StateError(_reason_of(error), str(error)) from error
-
-
-def _reason_of(error: exceptions.RedisError) -> Lost:
-    match error:
-        case exceptions.TimeoutError():
-            return Lost.TIMEOUT
-        case exceptions.AuthenticationError():
-            return Lost.ERROR
-        case exceptions.ConnectionError():
-            return Lost.REFUSED
-        case _:
-            return Lost.ERROR

@@ -1,15 +1,15 @@
 """Which node of a cluster a command goes to: by the slot of its key (Redis Cluster specification)."""
 
+from binascii import crc_hqx
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from redis.crc import key_slot
 
 from cacheproxy.redis_link.contract import Arg
 from cacheproxy.redis_link.endpoint import Address
 
 _SCRIPTS = {"EVAL", "EVALSHA", "FCALL"}
+_SLOTS = 16384
 _KEYLESS = {"PING", "ECHO", "PUBLISH", "TIME", "INFO", "CLIENT", "CONFIG", "SCRIPT", "CLUSTER", "COMMAND"}
 
 
@@ -19,11 +19,11 @@ def slot_of(command: Sequence[Arg]) -> int | None:
     if name in _KEYLESS:
         return None
     if name in _SCRIPTS:
-        return key_slot(_encoded(command[3])) if int(command[2]) else None
+        return _key_slot(command[3]) if int(command[2]) else None
     if name in {"XREAD", "XREADGROUP"}:
         words = [str(word).upper() for word in command]
-        return key_slot(_encoded(command[words.index("STREAMS") + 1]))
-    return key_slot(_encoded(command[1])) if len(command) > 1 else None
+        return _key_slot(command[words.index("STREAMS") + 1])
+    return _key_slot(command[1]) if len(command) > 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,5 +75,8 @@ def _address(master: Sequence[Any], asked: Address) -> Address:
     return (host.decode() if host else asked[0], int(port))
 
 
-def _encoded(key: Arg) -> bytes:
-    return key if isinstance(key, bytes) else str(key).encode()
+def _key_slot(key: Arg) -> int:
+    """Of a key with braces only what is between the first pair counts, unless that is nothing."""
+    whole = key if isinstance(key, bytes) else str(key).encode()
+    tag = whole.partition(b"{")[2].partition(b"}")
+    return crc_hqx(tag[0] if tag[0] and tag[1] else whole, 0) % _SLOTS

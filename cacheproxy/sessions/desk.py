@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from cacheproxy.client.session_json import expired, is_session_id, pack_session, parse_session
-from cacheproxy.client.sessions import new_session_id
+from cacheproxy.client.session_json import expired, is_session_id, new_session_id, pack_session, parse_session
 from cacheproxy.clock import Clock
 from cacheproxy.policy.identity import SessionRules
 from cacheproxy.redis_link.contract import Budget, Link

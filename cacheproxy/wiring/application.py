@@ -51,7 +51,6 @@ from cacheproxy.sessions.desk import SessionDesk
 from cacheproxy.settings import Settings
 from cacheproxy.storage.keyspace import Keyspace
 from cacheproxy.storage.timed import TimedStore
-from cacheproxy.upstream.tunnel import Refused, open_tunnel
 from cacheproxy.wiring.origin import ReplaceableOrigin
 from cacheproxy.wiring.reload import Reloader
 from cacheproxy.wiring.state import State, open_state
@@ -283,6 +282,8 @@ def _tunnels(engine: Engine) -> Callable[[RequestHead], Awaitable[Tunnel | Reply
     """Opens WebSockets to the origin; a refusal is the origin's own answer."""
 
     async def opened(request: RequestHead) -> Tunnel | Reply:
+        from cacheproxy.upstream.tunnel import Refused, open_tunnel  # noqa: PLC0415 - many services have no WebSockets
+
         tunnel = await open_tunnel(engine.active.policy.upstream, request)
         if isinstance(tunnel, Refused):
             return Reply(tunnel.head.status, tunnel.head.fields, tunnel.body)

