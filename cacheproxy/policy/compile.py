@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from cacheproxy.policy.conditions import Condition
 from cacheproxy.policy.identity import SessionRules, SessionScheme, TenantRules, TenantSource
 from cacheproxy.policy.model_cache import CacheDefaults, CacheModel
+from cacheproxy.policy.model_coding import compress_rules, encode_rules
 from cacheproxy.policy.model_conditions import ConditionModel, compile_condition
 from cacheproxy.policy.model_limits import ExemptModel, LimitModel
 from cacheproxy.policy.models import (
@@ -233,7 +234,8 @@ def _rules(cache: CacheModel, ttl_s: float | None) -> CacheRules:
         max_variants=cache.max_variants,
         shared_cookies=frozenset(name.encode("ascii") for name in cache.shared_cookies),
         early_beta=cache.early_refresh.beta if cache.early_refresh else 0.0,
-        compress_above_bytes=cache.compress.above if cache.compress else None,
+        compress=compress_rules(cache.compress),
+        encode=encode_rules(cache.encode),
         encrypt=cache.encrypt,
         sensitive_types=frozenset(name.lower().encode("ascii") for name in cache.sensitive.content_types),
         sensitive_fields=frozenset(name.lower().encode("ascii") for name in cache.sensitive.fields),

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
+from cacheproxy.policy.model_coding import Compress, Encode, switched
 from cacheproxy.policy.model_conditions import When
 from cacheproxy.policy.model_types import (
     Duration,
@@ -17,7 +18,7 @@ from cacheproxy.policy.model_types import (
     Words,
     text_schema,
 )
-from cacheproxy.policy.units import DURATION_PATTERN, SIZE_PATTERN, duration_s, shown
+from cacheproxy.policy.units import DURATION_PATTERN, duration_s, shown
 
 DEFAULT_TTL_S = 300.0
 
@@ -69,21 +70,9 @@ class SensitiveModel(Model):
     fields: Tokens = Field(default=[], description="Response fields whose presence is enough.")
 
 
-class CompressModel(Model):
-    """Which bodies are compressed in Redis."""
-
-    above: Size = Field(default=16 << 10, description="Smaller ones are kept as they are.")
-
-
-def _switched(value: object) -> object:
-    if isinstance(value, bool):
-        return {} if value else None
-    return value
-
-
 EarlyRefresh = Annotated[
     EarlyRefreshModel | None,
-    BeforeValidator(_switched),
+    BeforeValidator(switched),
     WithJsonSchema(
         {
             "anyOf": [
@@ -95,25 +84,6 @@ EarlyRefresh = Annotated[
                 },
             ],
             "description": "Refresh what is asked for often before it goes stale (XFetch): `true`, or `{beta: 2}`.",
-        }
-    ),
-]
-
-
-Compress = Annotated[
-    CompressModel | None,
-    BeforeValidator(_switched),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "boolean"},
-                {
-                    "type": "object",
-                    "properties": {"above": text_schema(SIZE_PATTERN)},
-                    "additionalProperties": False,
-                },
-            ],
-            "description": "Compress larger bodies in Redis: `true` (above 16KiB), or `{above: 64KiB}`.",
         }
     ),
 ]
@@ -136,6 +106,7 @@ class CacheDefaults(Model):
     early_refresh: EarlyRefresh = None
     max_body: Size = Field(default=1 << 20, description="Larger responses are forwarded, not stored.")
     compress: Compress = None
+    encode: Encode = None
     encrypt: bool = Field(default=False, description="Encrypt in Redis, with CACHEPROXY_ENCRYPTION_KEYS.")
     sensitive: SensitiveModel = Field(default_factory=SensitiveModel)
     max_variants: int = Field(default=32, ge=1, le=1024, description="Responses kept per key, by what Vary names.")

@@ -6,7 +6,7 @@ from cacheproxy.semantics.cache_control import CacheControl
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.memo import memoised
 from cacheproxy.semantics.preferences import weighted
-from cacheproxy.semantics.rules import EncodeRules
+from cacheproxy.semantics.rules import Coding, EncodeRules
 from cacheproxy.semantics.vary import vary_names
 
 _COMPRESSIBLE = frozenset({
@@ -27,7 +27,7 @@ def is_coded(fields: Fields) -> bool:
     return given is not None and given.strip(b" \t").lower() not in {b"", b"identity"}
 
 
-def preferred(accepted: bytes | None, offered: Sequence[str]) -> str | None:
+def preferred(accepted: bytes | None, offered: Sequence[Coding]) -> Coding | None:
     """The coding among ``offered`` (ours best first) that Accept-Encoding likes best; None for the identity.
 
     A request without the field would take any (RFC 9110 §12.5.3), but is often of a client that can read none.
@@ -37,9 +37,9 @@ def preferred(accepted: bytes | None, offered: Sequence[str]) -> str | None:
     weights = _weights(accepted)
     others = weights.get(b"*", 0)
     least = max(1, weights.get(b"identity", others))
-    liked = [(weights.get(coding.encode(), others), coding) for coding in offered]
-    best, coding = max(liked, key=lambda each: each[0], default=(0, ""))
-    return coding if best >= least else None
+    liked = {coding: weights.get(coding.encode(), others) for coding in offered}
+    best = max(liked, key=lambda coding: liked[coding], default=None)
+    return best if best is not None and liked[best] >= least else None
 
 
 def may_encode(status: int, fields: Fields, body_bytes: int, rules: EncodeRules) -> bool:
@@ -51,7 +51,7 @@ def may_encode(status: int, fields: Fields, body_bytes: int, rules: EncodeRules)
     return not CacheControl.effective(fields).no_transform
 
 
-def coding_for(request: Fields, offered: Sequence[str]) -> str | None:
+def coding_for(request: Fields, offered: Sequence[Coding]) -> Coding | None:
     """The coding in which to answer ``request``; None for the identity.
 
     Ranges are those of the identity, whose validator is strong: parts of two forms never meet (RFC 9110 §14.2). And
@@ -71,7 +71,7 @@ def negotiated_fields(fields: Fields) -> Fields:
     return fields.replaced(b"vary", b", ".join((*given, b"Accept-Encoding")))
 
 
-def coded_fields(fields: Fields, coding: str) -> Fields:
+def coded_fields(fields: Fields, coding: Coding) -> Fields:
     """The fields of the form in ``coding``. Its entity tag is weak: equivalent, and not the same bytes (§8.8.3.3)."""
     etag = fields.get(b"etag")
     coded = negotiated_fields(fields).without((b"content-length", b"content-encoding"))

@@ -18,13 +18,31 @@ class ClientControl(StrEnum):
     IGNORE = "ignore"
 
 
+class Coding(StrEnum):
+    """Content codings (RFC 9110 §8.4.1, RFC 7932, RFC 8878), by their registered names."""
+
+    ZSTD = "zstd"
+    BR = "br"
+    GZIP = "gzip"
+    DEFLATE = "deflate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompressRules:
+    """Which bodies are compressed in Redis, and how."""
+
+    above_bytes: int = 16 << 10
+    """Smaller ones are kept as they are."""
+    coding: Coding = Coding.DEFLATE
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodeRules:
     """Which stored responses are given out compressed, and how."""
 
     above_bytes: int = 1 << 10
     """Smaller bodies are given out as they are."""
-    codings: tuple[str, ...] = ("zstd", "br", "gzip")
+    codings: tuple[Coding, ...] = (Coding.ZSTD, Coding.BR, Coding.GZIP)
     """Content codings to offer, ours best first."""
     types: frozenset[bytes] = frozenset()
     """Media types (lower-case, ``text/*`` for a whole tree); empty: those that are known to shrink."""
@@ -56,8 +74,8 @@ class CacheRules:
     shared_cookies: frozenset[bytes] = frozenset()
     """Names of cookies that mean the same for everybody: a response that sets no other may be stored with them. ``*``
     stands for all. Empty, as it should be almost everywhere: a response with Set-Cookie is never stored nor shared."""
-    compress_above_bytes: int | None = None
-    """Larger bodies are compressed in Redis; None: none is."""
+    compress: CompressRules | None = None
+    """Which bodies are compressed in Redis; None: none is."""
     encode: EncodeRules | None = None
     """Which responses clients get compressed; None: as the origin sent them."""
     encrypt: bool = False

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
-from zlib import compress, crc32, decompressobj
-from zlib import error as ZlibError  # noqa: N812 - the name of a class
+from zlib import crc32
 
+from cacheproxy.semantics.coding import is_coded
 from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.rules import Coding, CompressRules
 from cacheproxy.semantics.tag_clock import Stamp
+from cacheproxy.storage.compression import AT_REST, LARGEST_BYTES, UnknownCodingError, compress, installed, unpack_body
 from cacheproxy.storage.contract import Entry
 
 _MAGIC = b"cacheproxy "
@@ -25,10 +27,6 @@ SEALED = _MAGIC + b"3 "
 _CHECKSUM_AT = len(_PLAIN)
 _META_AT = _CHECKSUM_AT + 9
 """Eight hexadecimal digits and a line feed."""
-
-_CODING = "deflate"
-_LARGEST_CODED_BYTES = 64 << 20
-"""A larger body is neither compressed nor inflated: a few bytes in Redis must not fill our memory."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -46,6 +44,8 @@ class CorruptReason(StrEnum):
     """Ours, of an older or newer format."""
     CHECKSUM = "checksum"
     """Cut short or changed on the way."""
+    CODING = "coding"
+    """Compressed in a way that this replica cannot read."""
     MALFORMED = "malformed"
     """Sound, but made wrongly: by another program, for ours cannot."""
     SEALED = "sealed"
@@ -59,15 +59,16 @@ class Corrupt:
     reason: CorruptReason
 
 
-def pack(entry: Entry, compress_above_bytes: int | None = None) -> bytes:
+def pack(entry: Entry, rules: CompressRules | None = None) -> bytes:
     """``entry`` as bytes. ValueError if one of its times is not a finite number.
 
-    A body above ``compress_above_bytes`` is compressed, where that makes it smaller and it has no content coding yet.
+    A body is compressed by ``rules``, where that makes it smaller and it has no content coding yet.
     """
-    coded = _coded(entry, compress_above_bytes)
-    if coded is None:
+    small = None if rules is None else _compressed(entry, rules)
+    if small is None:
         return _framed(_PLAIN, _meta(entry), entry.body)
-    return _framed(_CODED, {**_meta(entry), "coding": _CODING}, coded)
+    coding, coded = small
+    return _framed(_CODED, {**_meta(entry), "coding": coding}, coded)
 
 
 def unpack(packed: bytes) -> Entry | Corrupt:
@@ -81,8 +82,12 @@ def unpack(packed: bytes) -> Entry | Corrupt:
         if not found:
             return Corrupt(CorruptReason.MALFORMED)
         known = _decode(meta.decode())
-        return _entry(known, _inflated(known, body) if packed.startswith(_CODED) else body)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, ZlibError):
+        if packed.startswith(_CODED):
+            body = unpack_body(body, _text(known["coding"]), _integer(known["body_bytes"]))
+        return _entry(known, body)
+    except UnknownCodingError:
+        return Corrupt(CorruptReason.CODING)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return Corrupt(CorruptReason.MALFORMED)
 
 
@@ -91,24 +96,12 @@ def _framed(start: bytes, meta: dict[str, Any], body: bytes) -> bytes:
     return b"%s%08x\n%s" % (start, crc32(rest), rest)
 
 
-def _coded(entry: Entry, above_bytes: int | None) -> bytes | None:
-    if above_bytes is None or not above_bytes < len(entry.body) <= _LARGEST_CODED_BYTES:
+def _compressed(entry: Entry, rules: CompressRules) -> tuple[Coding, bytes] | None:
+    if not rules.above_bytes < len(entry.body) <= LARGEST_BYTES or is_coded(entry.fields):
         return None
-    if entry.fields.get(b"content-encoding") is not None:
-        return None
-    coded = compress(entry.body, 1)
-    return coded if len(coded) < len(entry.body) else None
-
-
-def _inflated(meta: dict[str, Any], coded: bytes) -> bytes:
-    body_bytes = _integer(meta["body_bytes"])
-    if meta["coding"] != _CODING or not 0 <= body_bytes <= _LARGEST_CODED_BYTES:
-        raise ValueError("coding")
-    inflater = decompressobj()
-    body = inflater.decompress(coded, body_bytes + 1)
-    if not inflater.eof or inflater.unused_data:
-        raise ValueError("coding")
-    return body
+    coding, *_ = (*installed((rules.coding,)), Coding.DEFLATE)
+    coded = compress(entry.body, coding, AT_REST)
+    return (coding, coded) if len(coded) < len(entry.body) else None
 
 
 def _meta(entry: Entry) -> dict[str, Any]:

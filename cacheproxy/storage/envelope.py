@@ -39,7 +39,7 @@ class Envelope:
         """``entry`` as it is to stand in Redis; None if it must not."""
         known = self._rules
         rules = known.get(entry.route)
-        packed = pack(entry, rules.compress_above_bytes if rules else None)
+        packed = pack(entry, rules.compress if rules else None)
         # an entry of a route that is gone, or of an operator, may be anything: sealed where some route's are
         if not (rules.encrypt if rules else any(each.encrypt for each in known.values())):
             return packed

@@ -9,7 +9,7 @@ from cacheproxy.policy.identity import SessionScheme, TenantSource
 from cacheproxy.policy.load import load_policy
 from cacheproxy.policy.route import Algorithm, Count, LimitMode, OnGap, Scope, SessionUse, WithoutRedis
 from cacheproxy.policy.unsupported import NOT_YET_SUPPORTED
-from cacheproxy.semantics.rules import ClientControl, Mode
+from cacheproxy.semantics.rules import ClientControl, Coding, CompressRules, EncodeRules, Mode
 
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yaml"))
 SAMPLE = Path(__file__).parents[2] / "config" / "cacheproxy.yaml"
@@ -441,7 +441,7 @@ ENCRYPTED = """version: 1
 defaults: {cache: {encrypt: true, compress: true}}
 routes:
   - {name: one, match: GET /one, cache: {}}
-  - {name: two, match: GET /two, cache: {encrypt: false, compress: {above: 1MiB}}}
+  - {name: two, match: GET /two, cache: {encrypt: false, compress: {above: 1MiB, coding: zstd}}}
   - {name: three, match: GET /three, cache: {encrypt: true, compress: false}}
 """
 
@@ -450,8 +450,37 @@ routes:
 def test_what_is_kept_in_redis_is_compressed_and_encrypted_by_route(variable: str) -> None:
     """As the route says, else the defaults; compression begins at 16 KiB unless a size is given."""
     policy, _ = load_policy(ENCRYPTED, "p.yaml", {variable: "given"})
-    rules = {name: (each.encrypt, each.compress_above_bytes) for name, each in policy.cache_rules.items()}
-    assert rules == {"one": (True, 16 << 10), "two": (False, 1 << 20), "three": (True, None)}
+    rules = {name: (each.encrypt, each.compress) for name, each in policy.cache_rules.items()}
+    assert rules == {
+        "one": (True, CompressRules(above_bytes=16 << 10)),
+        "two": (False, CompressRules(above_bytes=1 << 20, coding=Coding.ZSTD)),
+        "three": (True, None),
+    }
+
+
+ENCODED = """version: 1
+defaults: {cache: {encode: true}}
+routes:
+  - {name: one, match: GET /one, cache: {}}
+  - {name: two, match: GET /two, cache: {encode: {above: 4KiB, codings: [br, gzip, br], types: [TEXT/*]}}}
+  - {name: three, match: GET /three, cache: {encode: false}}
+"""
+
+
+def test_what_clients_get_compressed_is_said_by_route() -> None:
+    """As the route says, else the defaults: zstd, br or gzip, whichever the client likes best, above 1 KiB."""
+    policy, _ = load_policy(ENCODED, "p.yaml", {})
+    assert {name: each.encode for name, each in policy.cache_rules.items()} == {
+        "one": EncodeRules(above_bytes=1024, codings=(Coding.ZSTD, Coding.BR, Coding.GZIP)),
+        "two": EncodeRules(above_bytes=4096, codings=(Coding.BR, Coding.GZIP), types=frozenset({b"text/*"})),
+        "three": None,
+    }
+
+
+def test_nothing_is_encoded_unless_asked_for() -> None:
+    """Compression beside secrets tells them by its length: it is off by default (docs/security.md)."""
+    policy, _ = load_policy("version: 1\nroutes: [{name: one, match: GET /one, cache: {}}]\n", "p.yaml", {})
+    assert policy.cache_rules["one"].encode is None
 
 
 def test_encryption_without_keys_is_refused() -> None:

@@ -13,9 +13,9 @@ from cacheproxy.semantics.coding import (
     preferred,
 )
 from cacheproxy.semantics.fields import Fields
-from cacheproxy.semantics.rules import EncodeRules
+from cacheproxy.semantics.rules import Coding, EncodeRules
 
-OURS = ("zstd", "br", "gzip")
+OURS = (Coding.ZSTD, Coding.BR, Coding.GZIP)
 RULES = EncodeRules()
 JSON = ("content-type", "application/json")
 
@@ -60,7 +60,7 @@ WEIGHTS = st.sampled_from([b"", b";q=0", b";q=0.2", b";q=0.5", b";q=1"])
 
 
 @given(st.lists(st.tuples(CODINGS, WEIGHTS), unique_by=lambda each: each[0]), st.permutations(OURS))
-def test_no_client_gets_what_it_refuses(accepted: list[tuple[bytes, bytes]], offered: list[str]) -> None:
+def test_no_client_gets_what_it_refuses(accepted: list[tuple[bytes, bytes]], offered: list[Coding]) -> None:
     """What is chosen is named with a weight above 0, or covered by a wildcard that is."""
     chosen = preferred(b", ".join(coding + weight for coding, weight in accepted), offered)
     if chosen is not None:
@@ -160,7 +160,7 @@ def test_vary_names_accept_encoding(vary: list[str], becomes: list[str]) -> None
 @pytest.mark.parametrize(("etag", "becomes"), [('"1"', b'W/"1"'), ('W/"1"', b'W/"1"')])
 def test_a_coded_form_has_a_weak_entity_tag(etag: str, becomes: bytes) -> None:
     """The same tag, weak: If-None-Match matches it, If-Range and If-Match do not (RFC 9110 §8.8.3.3)."""
-    coded = coded_fields(Fields.of(JSON, ("etag", etag), ("content-length", "9")), "br")
+    coded = coded_fields(Fields.of(JSON, ("etag", etag), ("content-length", "9")), Coding.BR)
     assert [becomes] == coded.all(b"etag")
     assert [b"br"] == coded.all(b"content-encoding")
     assert b"content-length" not in coded
@@ -168,4 +168,4 @@ def test_a_coded_form_has_a_weak_entity_tag(etag: str, becomes: bytes) -> None:
 
 def test_a_coded_form_without_an_entity_tag_gets_none() -> None:
     """What the origin has not validated is not ours to name."""
-    assert b"etag" not in coded_fields(Fields.of(JSON), "gzip")
+    assert b"etag" not in coded_fields(Fields.of(JSON), Coding.GZIP)

@@ -1,20 +1,28 @@
 """The stored form: exact both ways, readable by others, and refused as soon as one bit is wrong."""
 
+import gzip
 import json
+import sys
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
-from zlib import compress, crc32
+from zlib import crc32
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.rules import Coding, CompressRules
 from cacheproxy.semantics.tag_clock import Stamp
+from cacheproxy.storage import compression
 from cacheproxy.storage.codec import Corrupt, CorruptReason, pack, unpack
 from cacheproxy.storage.contract import Entry
 
+AT_REST_CODINGS = [Coding.DEFLATE, Coding.GZIP, Coding.ZSTD]
 TIMES = st.floats(min_value=0, max_value=4e9)
 LATIN = st.binary(max_size=20)
 VALUES = st.lists(st.sampled_from([*range(0x20, 0x7F), 9, *range(0x80, 0x100)]), max_size=20).map(bytes)
@@ -78,11 +86,16 @@ def test_other_versions_are_refused(entry: Callable[..., Entry], version: bytes)
     assert unpack(packed) == Corrupt(CorruptReason.VERSION)
 
 
+def above(size_bytes: int) -> CompressRules:
+    """Compression of larger bodies."""
+    return CompressRules(above_bytes=size_bytes)
+
+
 def test_a_large_body_is_compressed(entry: Callable[..., Entry]) -> None:
     """Above the bound, and not at it; what comes back is the same."""
     kept = entry(body=b"1234567890" * 100)
-    assert pack(kept, 1000) == pack(kept)
-    small = pack(kept, 999)
+    assert pack(kept, above(1000)) == pack(kept)
+    small = pack(kept, above(999))
     assert small.startswith(b"cacheproxy 2 ")
     assert len(small) < 500 < len(pack(kept))
     assert unpack(small) == kept
@@ -92,20 +105,21 @@ def test_what_does_not_shrink_is_left_as_it_is(entry: Callable[..., Entry]) -> N
     """Noise, and responses with a content coding of their own, stay version 1."""
     noise = entry(body=Random(1).randbytes(1000))
     coded = entry(body=bytes(1000), fields=Fields.of(("content-encoding", "br")))
-    assert pack(noise, 10) == pack(noise)
-    assert pack(coded, 10) == pack(coded)
+    assert pack(noise, above(10)) == pack(noise)
+    assert pack(coded, above(10)) == pack(coded)
 
 
-@given(ENTRIES, st.integers(0, 300))
-def test_what_was_compressed_is_unpacked(entry: Entry, above: int) -> None:
-    """Every entry comes back equal, whatever the bound, also with a body that shrinks."""
+@given(ENTRIES, st.integers(0, 300), st.sampled_from(AT_REST_CODINGS))
+def test_what_was_compressed_is_unpacked(entry: Entry, bound: int, coding: Coding) -> None:
+    """Every entry comes back equal, whatever the bound and the coding, also with a body that shrinks."""
     for each in (entry, replace(entry, body=entry.body * 5)):
-        assert unpack(pack(each, above)) == each
+        assert unpack(pack(each, CompressRules(above_bytes=bound, coding=coding))) == each
 
 
-def test_every_changed_byte_of_a_compressed_value_is_refused(entry: Callable[..., Entry]) -> None:
+@pytest.mark.parametrize("coding", AT_REST_CODINGS)
+def test_every_changed_byte_of_a_compressed_value_is_refused(entry: Callable[..., Entry], coding: Coding) -> None:
     """Each byte in turn, to every other value: a miss, never a wrong body."""
-    packed = pack(entry(body=b'{"id": 7}' * 20), 10)
+    packed = pack(entry(body=b'{"id": 7}' * 20), CompressRules(above_bytes=10, coding=coding))
     for at in range(len(packed)):
         for by in range(1, 256):
             changed = bytearray(packed)
@@ -113,9 +127,10 @@ def test_every_changed_byte_of_a_compressed_value_is_refused(entry: Callable[...
             assert isinstance(unpack(bytes(changed)), Corrupt), (at, by)
 
 
-def test_every_cut_compressed_value_is_refused(entry: Callable[..., Entry]) -> None:
+@pytest.mark.parametrize("coding", AT_REST_CODINGS)
+def test_every_cut_compressed_value_is_refused(entry: Callable[..., Entry], coding: Coding) -> None:
     """A compressed value cut short anywhere is refused."""
-    packed = pack(entry(body=bytes(500)), 10)
+    packed = pack(entry(body=bytes(500)), CompressRules(above_bytes=10, coding=coding))
     assert all(isinstance(unpack(packed[:length]), Corrupt) for length in range(len(packed)))
 
 
@@ -139,33 +154,90 @@ def by_hand(meta: object, body: bytes = b"hi", version: int = 1) -> bytes:
     return b"cacheproxy %d %08x\n%b" % (version, crc32(rest), rest)
 
 
-def test_another_program_can_write_a_compressed_entry() -> None:
-    """Any zlib stream of the body will do."""
-    entry = unpack(by_hand(META | {"coding": "deflate"}, compress(b"hi", 9), 2))
+STREAMED = zstandard.ZstdCompressor().compressobj()
+ZSTD_OF_HI = zstandard.compress(b"hi")
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        pytest.param("deflate", zlib.compress(b"hi", 9), id="zlib"),
+        pytest.param("gzip", gzip.compress(b"hi"), id="gzip"),
+        pytest.param("zstd", ZSTD_OF_HI, id="zstd"),
+        pytest.param("zstd", STREAMED.compress(b"hi") + STREAMED.flush(), id="zstd-of-a-pipe-tells-no-length"),
+    ],
+)
+def test_another_program_can_write_a_compressed_entry(coding: str, body: bytes) -> None:
+    """Any stream of the coding that it names will do."""
+    entry = unpack(by_hand(META | {"coding": coding}, body, 2))
     assert isinstance(entry, Entry)
     assert entry.body == b"hi"
+
+
+DEFLATE_BOMB = zlib.compressobj(9)
+BOMBS = {
+    "deflate": b"".join(DEFLATE_BOMB.compress(bytes(1 << 24)) for _ in range(8)) + DEFLATE_BOMB.flush(),
+    "gzip": gzip.compress(bytes(1 << 26)),
+    "zstd": zstandard.compress(bytes(1 << 26)),
+}
 
 
 @pytest.mark.parametrize(
     ("change", "body"),
     [
-        pytest.param({}, compress(b"hi"), id="no-coding"),
-        pytest.param({"coding": "gzip"}, compress(b"hi"), id="unknown-coding"),
-        pytest.param({"coding": 1}, compress(b"hi"), id="coding-no-text"),
+        pytest.param({}, zlib.compress(b"hi"), id="no-coding"),
+        pytest.param({"coding": 1}, zlib.compress(b"hi"), id="coding-no-text"),
+        pytest.param({"coding": "gzip"}, zlib.compress(b"hi"), id="another-coding"),
         pytest.param({"coding": "deflate"}, b"hi", id="not-compressed"),
-        pytest.param({"coding": "deflate"}, compress(b"hi")[:-1], id="cut"),
-        pytest.param({"coding": "deflate"}, compress(b"hi") + b"x", id="more-after-it"),
-        pytest.param({"coding": "deflate"}, compress(b"h"), id="shorter"),
-        pytest.param({"coding": "deflate"}, compress(b"hi!"), id="longer"),
-        pytest.param({"coding": "deflate"}, compress(bytes(1 << 24)), id="bomb"),
-        pytest.param({"coding": "deflate", "body_bytes": 1 << 40}, compress(b"hi"), id="beyond-all-memory"),
-        pytest.param({"coding": "deflate", "body_bytes": -1}, compress(b"hi"), id="negative"),
-        pytest.param({"coding": "deflate", "body_bytes": None}, compress(b"hi"), id="no-length"),
+        pytest.param({"coding": "deflate"}, zlib.compress(b"hi")[:-1], id="cut"),
+        pytest.param({"coding": "deflate"}, zlib.compress(b"hi") + b"x", id="more-after-it"),
+        pytest.param({"coding": "deflate"}, zlib.compress(b"h"), id="shorter"),
+        pytest.param({"coding": "deflate"}, zlib.compress(b"hi!"), id="longer"),
+        pytest.param({"coding": "deflate", "body_bytes": 1 << 40}, zlib.compress(b"hi"), id="beyond-all-memory"),
+        pytest.param({"coding": "deflate", "body_bytes": -1}, zlib.compress(b"hi"), id="negative"),
+        pytest.param({"coding": "deflate", "body_bytes": None}, zlib.compress(b"hi"), id="no-length"),
+        pytest.param({"coding": "zstd"}, b"hi", id="zstd-not-compressed"),
+        pytest.param({"coding": "zstd"}, ZSTD_OF_HI[:-1], id="zstd-cut"),
+        pytest.param({"coding": "zstd"}, ZSTD_OF_HI + b"x", id="zstd-more-after-it"),
+        pytest.param({"coding": "zstd"}, ZSTD_OF_HI * 2, id="zstd-two-frames"),
+        pytest.param({"coding": "zstd"}, zstandard.compress(b"h"), id="zstd-shorter"),
+        pytest.param({"coding": "zstd"}, zstandard.compress(b"hi!"), id="zstd-longer"),
+        pytest.param({"coding": "zstd", "body_bytes": 1 << 40}, ZSTD_OF_HI, id="zstd-beyond-all-memory"),
+        *(pytest.param({"coding": coding}, bomb, id=f"{coding}-bomb") for coding, bomb in BOMBS.items()),
     ],
 )
 def test_a_wrong_coding_is_refused(change: dict[str, object], body: bytes) -> None:
-    """What is not exactly the zlib stream of a body of the length told is malformed, and takes no memory."""
+    """What is not exactly the stream of a body of the length told is malformed."""
     assert unpack(by_hand(META | change, body, 2)) == Corrupt(CorruptReason.MALFORMED)
+
+
+@pytest.mark.parametrize("coding", BOMBS)
+def test_a_bomb_takes_no_memory(coding: str) -> None:
+    """A small value that unpacks to very much is a miss for which no more is made than it said there would be."""
+    value = by_hand(META | {"coding": coding, "body_bytes": 1000}, BOMBS[coding], 2)
+    tracemalloc.start()
+    try:
+        assert unpack(value) == Corrupt(CorruptReason.MALFORMED)
+        assert tracemalloc.get_traced_memory()[1] < 2 * len(value) + (1 << 20)
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("coding", ["br", "lz4", ""])
+def test_an_unknown_coding_is_told_apart(coding: str) -> None:
+    """What a newer version, or another program, compressed in its own way is a miss with a reason."""
+    assert unpack(by_hand(META | {"coding": coding}, b"hi", 2)) == Corrupt(CorruptReason.CODING)
+
+
+def test_without_the_library_zlib_stands_in(entry: Callable[..., Entry], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where zstandard is missing, nothing is compressed with it, and what was is a miss."""
+    kept = entry(body=bytes(500))
+    zstd = CompressRules(above_bytes=10, coding=Coding.ZSTD)
+    packed = pack(kept, zstd)
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    monkeypatch.setattr(compression, "_is_here", lambda _: False)
+    assert unpack(packed) == Corrupt(CorruptReason.CODING)
+    assert pack(kept, zstd) == pack(kept, above(10))
 
 
 def test_another_program_can_write_an_entry() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cacheproxy.redis_link.connect import Roles
 from cacheproxy.semantics.fields import Fields
-from cacheproxy.semantics.rules import CacheRules
+from cacheproxy.semantics.rules import CacheRules, CompressRules
 from cacheproxy.storage.codec import Corrupt, CorruptReason, pack
 from cacheproxy.storage.contract import Entry
 from cacheproxy.storage.envelope import Envelope
@@ -22,8 +22,8 @@ ANY = Fields()
 OLD, NEW = ("2025", bytes(range(32))), ("2026", bytes(range(16)))
 RULES = {
     "articles": CacheRules(encrypt=True),
-    "large": CacheRules(compress_above_bytes=100),
-    "both": CacheRules(encrypt=True, compress_above_bytes=100),
+    "large": CacheRules(compress=CompressRules(above_bytes=100)),
+    "both": CacheRules(encrypt=True, compress=CompressRules(above_bytes=100)),
     "open": CacheRules(),
 }
 SECRET = b'{"iban": "DE02120300000000202051"}'
@@ -117,7 +117,7 @@ def test_keys_are_replaced_step_by_step(entry: MakeEntry) -> None:
 def test_what_was_stored_before_is_still_read(entry: MakeEntry) -> None:
     """Encryption and compression can be switched on and off: entries in any other form stay hits."""
     kept = entry(body=SECRET * 9)
-    for value in (pack(kept), pack(kept, 10), wrapped(sealing(NEW), kept)):
+    for value in (pack(kept), pack(kept, CompressRules(above_bytes=10)), wrapped(sealing(NEW), kept)):
         assert Envelope(Keyring([NEW])).unwrap("k", value) == kept
 
 
