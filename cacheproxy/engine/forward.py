@@ -15,6 +15,8 @@ from cacheproxy.invalidation.contract import Purge, Purger, Receipt, Watch
 from cacheproxy.invalidation.tags import response_purges
 from cacheproxy.policy.lookup import lookup_of
 from cacheproxy.policy.tags import path_tag, render_tags, tenant_tag
+from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.forwarding import remaining_forwards
 from cacheproxy.semantics.head import ResponseHead
 from cacheproxy.semantics.invalidation import SAFE_METHODS, changes_something, invalidated
 from cacheproxy.upstream.contract import ResponseBody
@@ -35,6 +37,8 @@ class Forwarder:
 
     async def forward(self, exchange: Exchange) -> Reply:
         """The origin's answer. UpstreamError; ClientError where the request's body ended early."""
+        if remaining_forwards(exchange.request) == 0:
+            return Reply(204, Fields())  # RFC 9110 §7.6.2: the client wants it to go no further
         if exchange.request.method in SAFE_METHODS:
             return _through(*await self._origin.send(exchange, exchange.request, exchange.body))
         # A write that the origin carried out must purge, though its client has left meanwhile.

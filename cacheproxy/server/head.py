@@ -11,11 +11,15 @@ import httptools
 
 from cacheproxy.errors import ClientError
 from cacheproxy.semantics.fields import Fields, Pair
+from cacheproxy.semantics.forwarding import PSEUDONYM
 from cacheproxy.semantics.head import RequestHead
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 16 * 1024
 MAX_FIELDS = 256
+MAX_HANDSHAKE_FIELDS = 128
+MAX_HANDSHAKE_LINE_BYTES = 8190
+"""A WebSocket handshake of more is read no further by uvicorn's library, which then neither answers nor closes."""
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _VALUE = rb"[\t\x20-\x7e\x80-\xff]*"
@@ -28,6 +32,8 @@ _HEAD = re.compile(
 _AUTHORITY = re.compile(rb"(?:[A-Za-z0-9\-._~]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://(?P<authority>[^/?]*)(?P<target>.*)")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+MAX_PASSES = 8
+"""How often a request may have come by a sidecar: more is a loop, which would take all connections."""
 _REFUSED_METHODS = frozenset({"CONNECT", "TRACE", "PRI"})
 
 
@@ -70,13 +76,21 @@ def parse_head(raw: bytes, scheme: str = "http") -> tuple[RequestHead, Framing]:
     fields = Fields(_llhttp(raw, method))
     if len(fields) > MAX_FIELDS:
         raise ClientError(431, "too-many-fields", f"more than {MAX_FIELDS} header fields")
+    if (fields.combined(b"via") or b"").count(PSEUDONYM) > MAX_PASSES:
+        raise ClientError(508, "loop-detected", f"the request came by a sidecar more than {MAX_PASSES} times")
     target, authority = _target_and_authority(method, grammar["target"], fields, version)
     if not grammar["target"].startswith((b"/", b"*")):
         fields = fields.replaced(b"host", authority)  # RFC 9112 §3.2.2: the origin must see the host that is in the key
     request = RequestHead(
         method=method, target=target, fields=fields, authority=authority, scheme=scheme, http_version=version
     )
-    return request, _framing(request)
+    framing = _framing(request)
+    if framing.upgrades:
+        _check_handshake(raw)
+    if b"expect" in fields and not framing.expects_continue:
+        # RFC 9110 §10.1.1: it says nothing in HTTP/1.0 or without a body, and origins are known to trip over it.
+        request = request.with_fields(fields.without({b"expect"}))
+    return request, framing
 
 
 def _llhttp(raw: bytes, method: str) -> list[Pair]:
@@ -109,6 +123,8 @@ def _target_and_authority(method: str, target: bytes, fields: Fields, version: s
         if absolute is None or not _AUTHORITY.fullmatch(absolute["authority"]):
             raise ClientError(400, "target-form", "the request target is neither a path nor an http URL")
         authority, target = absolute["authority"], absolute["target"]
+        if not target and method == "OPTIONS":
+            return b"*", authority.lower()  # RFC 9112 §3.2.4
         if not target.startswith(b"/"):
             target = b"/" + target
     if b"#" in target:
@@ -127,13 +143,22 @@ def _framing(request: RequestHead) -> Framing:
     return Framing(
         length=length,
         keep_alive=b"close" not in options and (modern or b"keep-alive" in options),
-        expects_continue=expect is not None and modern,
+        expects_continue=expect is not None and modern and length != 0,
         upgrades=modern
-        and length == 0  # what another reader takes for a body must not be read as frames
+        # What another reader takes for a body must not be read as frames; the WebSocket library takes no "00".
+        and length == 0
+        and fields.get(b"content-length") in {None, b"0"}
         and request.method == "GET"
         and b"upgrade" in options
         and (fields.combined(b"upgrade") or b"").lower() == b"websocket",
     )
+
+
+def _check_handshake(raw: bytes) -> None:
+    lines = raw.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    if len(lines) - 1 > MAX_HANDSHAKE_FIELDS or max(map(len, lines)) > MAX_HANDSHAKE_LINE_BYTES:
+        detail = f"a handshake has at most {MAX_HANDSHAKE_FIELDS} fields and lines of {MAX_HANDSHAKE_LINE_BYTES} bytes"
+        raise ClientError(431, "handshake-too-large", detail)
 
 
 def _length(request: RequestHead) -> int | None:

@@ -14,23 +14,21 @@ from websockets.uri import WebSocketURI
 
 from cacheproxy.policy.route import UpstreamRules
 from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.forwarding import HOP_BY_HOP
 from cacheproxy.semantics.head import RequestHead, ResponseHead
 from cacheproxy.upstream.dial import Dialer
 from cacheproxy.upstream.reasons import Reason, failure
 
 Message = str | bytes
 
-HANDSHAKE_FIELDS = frozenset(
-    {
-        b"connection",
-        b"upgrade",
-        b"sec-websocket-accept",
-        b"sec-websocket-extensions",
-        b"sec-websocket-key",
-        b"sec-websocket-protocol",
-        b"sec-websocket-version",
-    }
-)
+HANDSHAKE_FIELDS = HOP_BY_HOP | {
+    b"expect",
+    b"sec-websocket-accept",
+    b"sec-websocket-extensions",
+    b"sec-websocket-key",
+    b"sec-websocket-protocol",
+    b"sec-websocket-version",
+}
 """Fields that belong to one hop: each side of the tunnel has its own."""
 BODY_FIELDS = frozenset({b"content-length", b"transfer-encoding"})
 ASCII_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))

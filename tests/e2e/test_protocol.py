@@ -79,6 +79,14 @@ def test_everything_stays_in_step_on_one_connection(sidecar, raw_origin, connect
         assert None is answer.get("connection")
 
 
+@pytest.mark.parametrize(("hops", "told"), [(b"0", []), (b"1", [b"0"]), (b"9", [b"8"]), (b"x", [b"x"])])
+def test_options_goes_no_further_than_asked(sidecar, raw_origin, connect, hops, told) -> None:
+    """Max-Forwards is counted down for OPTIONS, and 0 is answered here (RFC 9110 §7.6.2)."""
+    path = raw_origin.path("/x")
+    assert connect(sidecar).ask(get(path, b"Max-Forwards: " + hops, method=b"OPTIONS")).status in {200, 204}
+    assert told == [seen.get("max-forwards") for seen in raw_origin.seen(path)]
+
+
 def test_a_1_0_client_may_keep_its_connection(sidecar, raw_origin, connect) -> None:
     """An HTTP/1.0 client that asks for it is kept, where the length is known; else the end of the connection tells."""
     path, stream, gate = raw_origin.path("/c"), raw_origin.path("/x"), threading.Event()
@@ -210,7 +218,15 @@ def test_a_websocket_opens_with_the_sidecars_own_handshake(sidecar, raw_origin, 
     """The origin is told who asks and how, with a key of the sidecar's own, and nothing that the client claims."""
     path = raw_origin.path("/ws")
     raw_origin.only(path, lambda seen: accepted(seen, b"x-origin: yes"), HANG)
-    claims = (b"X-User-Id: 1", b"X_User_Id: 1", b"X-Forwarded-For: 9.9.9.9", b"X-Rewrite-URL: /evil", b"Cookie: a=b")
+    hop = (b"Proxy-Authorization: Basic x", b"TE: trailers", b"Keep-Alive: 5", b"Expect: 100-continue")
+    claims = (
+        *hop,
+        b"X-User-Id: 1",
+        b"X_User_Id: 1",
+        b"X-Forwarded-For: 9.9.9.9",
+        b"X-Rewrite-URL: /evil",
+        b"Cookie: a=b",
+    )
     answer = connect(sidecar).ask(get(path + b"?q=1", *UPGRADE, *claims))
     assert (101, ACCEPT.decode()) == (answer.status, answer.get("sec-websocket-accept"))
     assert "yes" == answer.get("x-origin")
@@ -218,6 +234,7 @@ def test_a_websocket_opens_with_the_sidecars_own_handshake(sidecar, raw_origin, 
     assert path + b"?q=1" == seen.target
     assert KEY != seen.get("sec-websocket-key")
     assert (b"a=b", b"127.0.0.1", b"a.example") == (seen.get("cookie"), seen.get("x-forwarded-for"), seen.get("host"))
+    assert {b"proxy-authorization", b"te", b"keep-alive", b"expect"}.isdisjoint(name for name, _ in seen.fields)
     assert [] == [name for name, _ in seen.fields if b"user" in name.lower() and name.lower() != b"user-agent"]
     assert None is seen.get("x-rewrite-url")
 
@@ -231,6 +248,12 @@ def test_a_websocket_opens_with_the_sidecars_own_handshake(sidecar, raw_origin, 
         pytest.param(get(b"$", *UPGRADE, b"Sec-WebSocket-Key: " + KEY), 400, id="two-keys"),
         pytest.param(get(b"/secret/1", *UPGRADE), 401, id="session-required"),
         pytest.param(get(b"/x/..%2fsecret/1", *UPGRADE), 400, id="ambiguous-path"),
+        pytest.param(get(b"$", *UPGRADE, *[b"X: y"] * 125), 431, id="too-many-fields"),
+        pytest.param(get(b"$", *UPGRADE, b"X: " + b"y" * 8200), 431, id="long-field"),
+        pytest.param(get(b"/" + b"y" * 8200, *UPGRADE), 431, id="long-target"),
+        pytest.param(get(b"$", *UPGRADE, b"Sec-WebSocket-Extensions: ;;"), 400, id="extensions-malformed"),
+        pytest.param(get(b"$", *UPGRADE, b"Sec-WebSocket-Protocol: a b"), 400, id="protocol-malformed"),
+        pytest.param(get(b"$", *UPGRADE, b"Sec-WebSocket-Version: 13"), 400, id="two-versions"),
     ],
 )
 def test_a_handshake_that_is_refused_opens_nothing(sidecar, raw_origin, connect, raw, status) -> None:
@@ -249,6 +272,7 @@ def test_a_handshake_that_is_refused_opens_nothing(sidecar, raw_origin, connect,
     [
         pytest.param(get(b"$", *UPGRADE, b"Content-Length: 0", method=b"POST"), id="POST"),
         pytest.param(get(b"$", *UPGRADE, b"Content-Length: 5") + b"hello", id="with-a-body"),
+        pytest.param(get(b"$", *UPGRADE, b"Content-Length: 00"), id="with-length-00"),
         pytest.param(get(b"$", *UPGRADE, b"Transfer-Encoding: chunked") + b"0\r\n\r\n", id="with-a-chunked-body"),
         pytest.param(get(b"$", *UPGRADE, version=b"1.0"), id="1.0"),
         pytest.param(get(b"$", b"Connection: upgrade", b"Upgrade: websocket, h2c", *UPGRADE[2:]), id="two-protocols"),

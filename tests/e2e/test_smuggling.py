@@ -227,6 +227,8 @@ def test_what_two_readers_could_take_differently_is_refused(sidecar, raw_origin,
         pytest.param(GET + b"X: y\r\n" * 300 + b"\r\n", 431, id="too-many-fields"),
         pytest.param(GET + b"X: y\r\n" * 20_000, 431, id="head-without-end"),
         pytest.param(POST + b"Expect: 200-ok\r\nContent-Length: 5\r\n\r\nhello", 417, id="9110-10.1.1-unknown"),
+        pytest.param(GET + b"Via: 1.1 cacheproxy\r\n" * 9 + b"\r\n", 508, id="loop"),
+        pytest.param(GET + b"Via: " + b"1.1 cacheproxy, " * 9 + b"\r\n\r\n", 508, id="loop-in-one-field"),
         pytest.param(POST + b"Expect: 100-continue, x\r\nContent-Length: 5\r\n\r\nhello", 417, id="expect-two-members"),
     ],
 )
@@ -298,7 +300,14 @@ def assert_refused(sidecar, raw_origin, connect, paths, raw: bytes, status: int)
             POST + b"Transfer_Encoding: chunked\r\nContent-Length: 2\r\n\r\nhi", [b"hi"], id="TE-underscore-name"
         ),
         pytest.param(GET + b"Host_: b\r\nX: \xff\xfe\r\n\r\n", [b""], id="8-bit-value"),
-        pytest.param(GET + b"Expect: 100-continue\r\n\r\n", [b""], id="expect-without-body"),
+        pytest.param(GET + b"Expect: 100-continue\r\n\r\n", [b""], id="9110-10.1.1-expect-without-body"),
+        pytest.param(CL0_TE + b"Expect: 100-continue\r\n\r\n", [b""], id="expect-with-length-0"),
+        pytest.param(
+            POST.replace(b"1.1", b"1.0")
+            + b"Expect: 100-continue\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nhi",
+            [b"hi"],
+            id="9110-10.1.1-expect-in-1.0",
+        ),
         pytest.param(GET + b"TE: trailers, chunked;q=0.5\r\n\r\n", [b""], id="TE-field"),
         pytest.param(GET + b"X: y\r\n" * 200 + b"\r\n", [b""], id="many-fields"),
         pytest.param(GET + b"X: " + b"y" * 60_000 + b"\r\n\r\n", [b""], id="long-field"),
@@ -314,7 +323,9 @@ def test_what_is_forwarded_is_framed_anew(sidecar, raw_origin, connect, paths, r
     assert bodies == [each.body for each in seen]
     for each in seen:
         assert_strict(each)
-        assert not {b"upgrade", b"http2-settings", b"keep-alive", b"trailer"} & {name for name, _ in each.fields}
+        assert not {b"upgrade", b"http2-settings", b"keep-alive", b"trailer", b"expect"} & {
+            name for name, _ in each.fields
+        }
         assert each.get("connection") in (None, b"te")
 
 

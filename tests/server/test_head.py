@@ -114,6 +114,12 @@ def test_an_absolute_form_names_the_authority() -> None:
     assert (b"other.example", b"/x?y") == (request.authority, request.target)
 
 
+def test_options_for_a_whole_host_stays_that() -> None:
+    """An absolute form with neither path nor query asks with OPTIONS for ``*`` (RFC 9112 §3.2.4)."""
+    request, _ = parse_head(b"OPTIONS http://b HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (b"*", b"b") == (request.target, request.authority)
+
+
 def test_an_absolute_form_without_a_path_is_the_root() -> None:
     """An empty path is sent on as "/" (RFC 9112 §3.2.1)."""
     request, _ = parse_head(head(request=b"GET http://a?x HTTP/1.1"))
