@@ -151,7 +151,7 @@ async def express(application: Application) -> list[Stage]:
     lane = application.edge.lane
     reply: Reply = await answered(application)
     head, _, _ = render_head(reply, head_only=False, date=DATE, close=False)
-    lane.learn(HEAD, reply, head, method="GET", trusted=False, named=False)
+    lane.learn(HEAD, reply, head, method="GET", trusted=False)
     assert lane.answer(HEAD, trusted=False) is not None
     return [("express lane: the whole answer", lambda: lane.answer(HEAD, trusted=False))]
 

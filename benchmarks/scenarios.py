@@ -36,6 +36,11 @@ SCENARIOS = (
         on=(*CACHES, "FastAPI"),
     ),
     Scenario(
+        name="hit-clients",
+        says="hit, 300 B, 1,000 browsers with fields of their own",
+        load=Load(target="/items/1", kind="clients", count=1_000),
+    ),
+    Scenario(
         name="hit-zipf",
         says="hit, 10,000 keys of 2 KB, zipf",
         load=Load(target="/pages/", kind="zipf", count=10_000),

@@ -1,5 +1,6 @@
 -- wrk -s wrk.lua URL -- METHOD KIND TARGET COUNT [NAME:VALUE]
 --   KIND one:  TARGET again and again
+--        clients: the same by COUNT browsers in turn, each with a user agent, a referrer and cookies of its own
 --        zipf: TARGET with a number of 1 .. COUNT behind it, the n-th with a probability in proportion to 1/n
 --        each: TARGET with a number behind it that is never the same, from COUNT on
 -- Prints what wrk measured as one JSON object on the last line.
@@ -55,6 +56,18 @@ function init(args)
     for i = 1, SAMPLES do ready[i] = wrk.format(nil, target .. draw()) end
     request = function()
       at = at % SAMPLES + 1
+      return ready[at]
+    end
+  elseif kind == "clients" then
+    local ready, at = {}, 0
+    for i = 1, count do
+      wrk.headers["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/130.0." .. i .. " Safari/537.36"
+      wrk.headers["Referer"] = "https://app.example.com/articles/" .. i
+      wrk.headers["Cookie"] = "_ga=GA1.1." .. i .. ".1700000000; theme=dark; consent=yes"
+      ready[i] = wrk.format(nil, target)
+    end
+    request = function()
+      at = at % count + 1
       return ready[at]
     end
   elseif kind == "each" then

@@ -133,10 +133,10 @@ class ExpressLane:
         if shelved is None or len(raw) > MAX_HEAD_BYTES or not self._holds(shelved.terms):
             return
         name, _, fields = raw.partition(b"\r\n")
-        known, block = known_answer(method, head, reply), self._blocks.read(fields)
+        line = self._line(name, shelved.terms, trusted=trusted)
+        known, block = known_answer(method, head, reply), self._blocks.read(fields, line.unread)
         if known is None or block is None:
             return
-        line = self._line(name, shelved.terms, trusted=trusted)
         place = _Place(trusted, name, line.key(block, peer))
         self._forget(place)
         line.answers[place.key] = known
@@ -153,7 +153,7 @@ class ExpressLane:
     def _find(self, raw: bytes, trusted: bool, peer: str) -> tuple[Known, FieldBlock, _Place] | None:  # noqa: FBT001 - a place's part
         name, _, fields = raw.partition(b"\r\n")
         line = self._lines[trusted].get(name)
-        block = None if line is None or len(raw) > MAX_HEAD_BYTES else self._blocks.read(fields)
+        block = None if line is None or len(raw) > MAX_HEAD_BYTES else self._blocks.read(fields, line.unread)
         if line is None or block is None:
             return None
         key = line.key(block, peer)
