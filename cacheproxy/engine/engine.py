@@ -8,6 +8,7 @@ from typing import assert_never
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.admission import Admission
+from cacheproxy.engine.allowed import allowed, may_look_up
 from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.dress import dress
 from cacheproxy.engine.exchange import Exchange, XCache
@@ -179,7 +180,7 @@ class Engine:
             limited = limited or await self._admission.admit(exchange, Served.MISS)
             exchange.key = posted_key(exchange, active.match, self._prefix)
             return refuse(exchange, limited) if limited else await self._forwarder.forward(exchange)
-        found = await self._look_up(exchange)
+        found = await self._look_up(exchange) if may_look_up(exchange) else None
         return await self._carry_out(exchange, found, limited)
 
     def _keyed(self, exchange: Exchange) -> bool:
@@ -216,7 +217,7 @@ class Engine:
         assert rules is not None
         entry = None if found is None else found.entry
         soft_purged = found is not None and found.verdict is Verdict.STALE
-        decided = plan(exchange.request, entry, rules, exchange.now, soft_purged=soft_purged)
+        decided = allowed(exchange, plan(exchange.request, entry, rules, exchange.now, soft_purged=soft_purged))
         limited = limited or await self._admission.admit(exchange, served(decided))
         if limited is not None:
             return answer_limited(exchange, limited, decided, entry)
@@ -244,9 +245,9 @@ class Engine:
 
     async def _fetch(self, exchange: Exchange, decided: Revalidate | Fetch, entry: Entry | None) -> Reply:
         exchange.forward = decided.reason
-        exchange.x_cache = XCache.MISS
+        exchange.x_cache = XCache.BYPASS if decided.reason is Forward.BYPASS else XCache.MISS
         if isinstance(decided, Fetch):
-            exchange.detail = decided.detail
+            exchange.detail = decided.detail or exchange.detail
             if not decided.storable:
                 exchange.x_cache = XCache.BYPASS
                 return await self._forwarder.forward(exchange)

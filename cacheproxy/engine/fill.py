@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 
 from cacheproxy.clock import Clock
+from cacheproxy.engine.allowed import may_store
 from cacheproxy.engine.carry import Carrier
 from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.exchange import Exchange
@@ -163,7 +164,8 @@ class Filler:
         if rules is None or not rules.early_beta:
             return
         fresh_for_s, beta = entry.lifetime_s - age_s, rules.early_beta
-        if refreshes_early(fresh_for_s=fresh_for_s, fill_s=_fill_s(entry), draw=self._draw(), beta=beta):
+        due = refreshes_early(fresh_for_s=fresh_for_s, fill_s=_fill_s(entry), draw=self._draw(), beta=beta)
+        if due and may_store(exchange):
             self.refresh(exchange, Revalidate(entry, age_s, Forward.STALE))
 
     async def _refresh(self, job: FillJob) -> Shared:
@@ -177,7 +179,9 @@ class Filler:
 
     def _job(self, exchange: Exchange, decided: Fetch | Revalidate, request: RequestHead) -> FillJob:
         job = FillJob.of(exchange, decided, request)
-        job.shared = request.method == "GET" and b"range" not in request.fields
+        # Who may not look up is not served by another's fill either.
+        looks_up = decided.reason is not Forward.BYPASS
+        job.shared = request.method == "GET" and b"range" not in request.fields and looks_up
         if self._hit_for_miss.remembers(job.key):
             self._recorder.event(Event.HIT_FOR_MISS)
             job.shared = False

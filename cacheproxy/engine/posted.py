@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cacheproxy.clock import Clock
+from cacheproxy.engine.allowed import may_store
 from cacheproxy.engine.carry import Carrier
 from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.exchange import Exchange
@@ -78,7 +79,7 @@ class Posted:
 def posted_key(exchange: Exchange, match: Callable[[str, bytes, bytes], Match | None], prefix: str) -> CacheKey | None:
     """The key under which a GET would find the answer to ``exchange``; None if it is no POST, or GETs go elsewhere."""
     request = exchange.request
-    if request.method != "POST" or exchange.route.cache is None:
+    if request.method != "POST" or exchange.route.cache is None or not may_store(exchange):
         return None
     fetched = match("GET", request.path, request.authority)
     if fetched is None or fetched.route is not exchange.route:

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cacheproxy.errors import ClientError
+from cacheproxy.policy.conditions import Condition, Values, decisive, holds
 from cacheproxy.policy.identity import Identity
-from cacheproxy.policy.keys import CacheKey, cache_key
+from cacheproxy.policy.keys import CacheKey, NoKeyReason, cache_key
+from cacheproxy.policy.lookup import values_of
 from cacheproxy.policy.paths import Kind, MatchRule, Segment, canonical_host, decoded, is_int, segments_of, text_of
 from cacheproxy.policy.route import LimitRule, Policy, Route, SessionUse
 from cacheproxy.policy.router import Match, Router
@@ -24,7 +26,7 @@ class Considered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """The way of one request through the policy. ``decision`` is refuse, pass, bypass or look-up."""
+    """The way of one request through the policy. ``decision`` is refuse, pass, bypass, fetch or look-up."""
 
     decision: str
     reason: str
@@ -81,9 +83,29 @@ def _decide(
     if request.method not in route.cache.methods:
         return "pass", f"{request.method} is not cached", None
     key = cache_key(route, request, match.params, identity, prefix=prefix)
+    values = values_of(request, match.params, identity)
     if isinstance(key, CacheKey):
-        return "look-up", "answered from the cache where it holds a usable response, else fetched", key
-    return "bypass", f"{key.reason}: forwarded, neither looked up nor stored", None
+        return *_use(route, values), key
+    when = route.bypass.when if key.reason is NoKeyReason.WHEN else None
+    why = f" (`{decisive(when, values)}`)" if when is not None else ""
+    return "bypass", f"{key.reason}{why}: forwarded, neither looked up nor stored", None
+
+
+def _use(route: Route, values: Values) -> tuple[str, str]:
+    """What is done with a request that has a key."""
+    unread, unkept = _failing(route.lookup_when, values), _failing(route.store_when, values)
+    if unread and unkept:
+        return "bypass", f"`lookup_when` and `store_when` do not hold ({unread}, {unkept}): forwarded"
+    if unread:
+        return "fetch", f"`lookup_when` does not hold ({unread}): fetched whatever is stored, and stored"
+    if unkept:
+        return "look-up", f"answered from the cache if fresh, else not stored: `store_when` does not hold ({unkept})"
+    return "look-up", "answered from the cache where it holds a usable response, else fetched"
+
+
+def _failing(condition: Condition | None, values: Values) -> str:
+    """The part of ``condition`` that fails; empty where it holds."""
+    return "" if condition is None or holds(condition, values) else f"`{decisive(condition, values)}`"
 
 
 def _why_uncached(policy: Policy, route: Route) -> str:

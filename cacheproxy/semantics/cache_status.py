@@ -32,6 +32,7 @@ class Detail(StrEnum):
     PRECONDITION = "precondition"
     PERSONALISED = "personalised"
     TAGS_REFUSED = "tags-refused"
+    STORE_WHEN = "store-when"
     # Why the cache has no part in it (``policy.keys.NoKeyReason``).
     BYPASS_ASKED = "bypass-asked"
     BYPASS_WHEN = "bypass-when"
@@ -41,6 +42,8 @@ class Detail(StrEnum):
     KEY_INCOMPLETE = "key-incomplete"
     NO_ROUTE = "no-route"
     NO_CACHE_POLICY = "no-cache-policy"
+    # Why the origin is asked, whatever is stored.
+    LOOKUP_WHEN = "lookup-when"
     # How it was answered without the origin, or in spite of it.
     STALE_WHILE_REVALIDATE = "stale-while-revalidate"
     STALE_IF_ERROR = "stale-if-error"

@@ -67,6 +67,8 @@ class PassReason(StrEnum):
     NOT_REUSABLE = "not-reusable"
     TOO_LARGE = "too-large"
     PRECONDITION = "precondition"
+    STORE_WHEN = "store-when"
+    """The route's condition on requests whose answers are stored does not hold."""
     PERSONALISED = "personalised"
     """It names its caller (the engine's leak guard)."""
     TAGS = "tags-refused"

@@ -53,6 +53,23 @@ def test_check_tells_faults_as_json(run, bad: str) -> None:
     ]
 
 
+def test_check_warns_of_what_is_not_wrong_but_dangerous(run, tmp_path: Path) -> None:
+    """One line each, exit 0; the policy is good."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(
+        "version: 1\nroutes:\n  - {name: a, match: GET /a, cache: {store_when: {header.x-preview: 1}}}\n",
+        encoding="utf-8",
+    )
+    ran = run("check", str(file))
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(
+        f"warning: {file}:3:50: routes[0].cache.store_when: `header.x-preview` is not in the key: "
+    )
+    assert [(one["line"], one["path"]) for one in run("check", str(file), "--json").json["warnings"]] == [
+        (3, "routes[0].cache.store_when")
+    ]
+
+
 @pytest.mark.parametrize("arguments", [["check"], ["routes"], ["explain", "GET", "/"]])
 def test_a_file_that_is_not_there(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
     """Exit 2, and how to get one."""

@@ -111,3 +111,34 @@ def test_an_enforced_tenant_is_asked_for(load, make_request) -> None:
     passed = explain(policy, router, make_request("/a"), Identity(tenant="t"), prefix="cp")
     assert (refused.decision, passed.decision) == ("refuse", "look-up")
     assert passed.key_parts["suffix"] == ""
+
+
+CONDITIONS = """
+routes:
+  - name: a
+    match: GET /a
+    cache:
+      bypass: {when: {any: [{query.now: present}, {cookie.beta: 1}]}}
+      lookup_when: {header.x-fresh: absent}
+      store_when: {header.x-draft: absent, query.page: [absent, "<10"]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "fields", "decision", "why"),
+    [
+        ("/a", [], "look-up", "else fetched"),
+        ("/a?now", [], "bypass", "bypass-when (`query.now: present`)"),
+        ("/a", [("x-fresh", "1")], "fetch", "`lookup_when` does not hold (`header.x-fresh: absent`)"),
+        ("/a?page=11", [], "look-up", "`store_when` does not hold (`query.page: [absent, <10]`)"),
+        ("/a", [("x-fresh", ""), ("x-draft", "")], "bypass", "(`header.x-fresh: absent`, `header.x-draft: absent`)"),
+    ],
+)
+def test_the_condition_that_decided_is_named(
+    load, make_request, target: str, fields: list[tuple[str, str]], decision: str, why: str
+) -> None:
+    """The part of it that failed, or that held, as the policy writes it."""
+    policy, router = load(CONDITIONS)
+    said = explain(policy, router, make_request(target, *fields), Identity(), prefix="cp")
+    assert decision == said.decision
+    assert why in said.reason
