@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import assert_never
 
@@ -13,7 +13,6 @@ from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.dress import dress
 from cacheproxy.engine.exchange import Exchange, XCache
 from cacheproxy.engine.fill import Filler
-from cacheproxy.engine.fill_job import Filled, Outcome, Passed
 from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.identify import Identifier, sealed
 from cacheproxy.engine.leaving import leaving
@@ -21,10 +20,11 @@ from cacheproxy.engine.over_limit import answer_limited, refuse, served, stale_w
 from cacheproxy.engine.posted import posted_key
 from cacheproxy.engine.problems import refused, unavailable
 from cacheproxy.engine.record import Journal
-from cacheproxy.engine.repeating import Shelf, repeatable_hit, repeatable_refusal
+from cacheproxy.engine.repeating import repeatable_refusal
+from cacheproxy.engine.replies import Replies
 from cacheproxy.engine.reply import Reply, problem
 from cacheproxy.engine.request_id import RequestIds
-from cacheproxy.engine.serve import may_stand_in, reply_from, reply_through, whole_seconds
+from cacheproxy.engine.serve import may_stand_in
 from cacheproxy.errors import ClientError, UpstreamError
 from cacheproxy.limits.contract import Asked, Limited
 from cacheproxy.policy.identity import Identity
@@ -71,7 +71,7 @@ class Engine:
         *,
         active: Active,
         store: Store,
-        shelf: Shelf,
+        replies: Replies,
         identifier: Identifier,
         admission: Admission,
         filler: Filler,
@@ -85,7 +85,7 @@ class Engine:
         """Everything it works with comes from ``wiring``. ``budget_s`` is a request's total time for shared state."""
         self.active = active
         self._store = store
-        self._shelf = shelf
+        self._replies = replies
         self._identifier = identifier
         self._admission = admission
         self._filler = filler
@@ -220,20 +220,19 @@ class Engine:
         decided = allowed(exchange, plan(exchange.request, entry, rules, exchange.now, soft_purged=soft_purged))
         limited = limited or await self._admission.admit(exchange, served(decided))
         if limited is not None:
-            return answer_limited(exchange, limited, decided, entry)
+            usable = None if entry is None or not stale_will_do(limited) else await self._replies.shown(exchange, entry)
+            return answer_limited(exchange, limited, decided, usable)
         match decided:
             case Serve(_, age_s):
                 assert entry is not None
                 self._filler.refresh_early(exchange, entry, age_s)
-                reply = _hit(exchange, entry, age_s)
-                every_line = self._journal.every_line
-                return reply if every_line else repeatable_hit(exchange, reply, entry, age_s, self._shelf)
+                return await self._replies.hit(exchange, entry, age_s)
             case ServeStale(_, age_s, refresh):
                 assert entry is not None
                 exchange.detail = Detail.STALE_WHILE_REVALIDATE if refresh else Detail.MAX_STALE
                 if refresh:
                     self._filler.refresh(exchange, Revalidate(entry, age_s, Forward.STALE))
-                return _stale(exchange, entry, age_s)
+                return await self._replies.stale(exchange, entry, age_s)
             case Revalidate() | Fetch():
                 return await self._fetch(exchange, decided, entry)
             case Refuse(status):
@@ -252,7 +251,7 @@ class Engine:
                 exchange.x_cache = XCache.BYPASS
                 return await self._forwarder.forward(exchange)
         try:
-            return _reply(exchange, await self._filler.fetch(exchange, decided), self._clock.now())
+            return await self._replies.fetched(exchange, await self._filler.fetch(exchange, decided))
         except UpstreamError as error:
             failure = error
         reply = None if entry is None else await self._stand_in(exchange)
@@ -270,7 +269,7 @@ class Engine:
             return None
         exchange.detail = Detail.STALE_IF_ERROR
         age_s = current_age(found.entry.initial_age_s, found.entry.received_at, now)
-        return _stale(exchange, found.entry, age_s)
+        return await self._replies.stale(exchange, found.entry, age_s)
 
 
 def _route(exchange: Exchange, active: Active) -> None:
@@ -280,36 +279,3 @@ def _route(exchange: Exchange, active: Active) -> None:
     exchange.route, exchange.params = match.route, match.params
     if match.route.refuse_body and exchange.body is not None:
         raise ClientError(413, "body-refused", "this route takes no request body")
-
-
-def _hit(exchange: Exchange, entry: Entry, age_s: float) -> Reply:
-    exchange.x_cache = XCache.HIT
-    exchange.ttl_s = entry.lifetime_s - age_s
-    return reply_from(exchange.request, entry, whole_seconds(age_s))
-
-
-def _stale(exchange: Exchange, entry: Entry, age_s: float) -> Reply:
-    exchange.x_cache = XCache.STALE
-    exchange.ttl_s = entry.lifetime_s - age_s
-    return reply_from(exchange.request, entry, whole_seconds(age_s))
-
-
-def _reply(exchange: Exchange, outcome: Outcome, now: float) -> Reply:
-    match outcome:
-        case Filled(entry, status, stored, age, arrived):
-            exchange.stored = stored
-            if stored or not status:
-                exchange.ttl_s = entry.lifetime_s - current_age(entry.initial_age_s, entry.received_at, now)
-            if status == 304:
-                exchange.x_cache = XCache.REVALIDATED
-            if arrived is not None and not exchange.collapsed:
-                entry = replace(entry, fields=arrived)
-            return reply_from(exchange.request, entry, age)
-        case Passed(head, body, reason, gathered):
-            exchange.stored = gathered
-            if reason is not None:
-                exchange.detail = reason
-            complete = getattr(body, "complete", None)
-            return reply_through(head, body if complete is None else complete)
-        case _:
-            assert_never(outcome)

@@ -29,8 +29,13 @@ class Shelf(Protocol):
         ...
 
 
-def repeatable_hit(exchange: Exchange, reply: Reply, entry: Entry, age_s: float, shelf: Shelf) -> Reply:
-    """``reply``, made of ``entry``, with its place in L1 where it hangs on nothing but that, its session and rates."""
+def repeatable_hit(
+    exchange: Exchange, reply: Reply, entry: Entry, age_s: float, shelf: Shelf, place: tuple[object, int]
+) -> Reply:
+    """``reply``, made of ``entry``, with its place in L1 where it hangs on nothing but that, its session and rates.
+
+    ``place`` is where ``entry`` was found: what stands there by now may be another, for a form of it was waited for.
+    """
     assert exchange.key is not None
     fields = exchange.request.fields
     if exchange.tier is not Tier.L1 or b"range" in fields or exchange.route.names_client or not _repeatable(exchange):
@@ -43,7 +48,7 @@ def repeatable_hit(exchange: Exchange, reply: Reply, entry: Entry, age_s: float,
     shelved = Shelved(
         key=exchange.key.text,
         slot=slot,
-        place=shelf.place(exchange.key.text),
+        place=place,
         born_at=exchange.now - age_s,
         stale_at=stale_at,
         until=until,

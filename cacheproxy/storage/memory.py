@@ -1,6 +1,6 @@
 """L1: stored responses in this process, bounded in bytes, evicted by SIEVE, kept true by the bus."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import chain
 from math import inf
 from sys import getsizeof
@@ -8,6 +8,7 @@ from sys import getsizeof
 from cacheproxy.clock import Clock, SystemClock
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.rules import Coding
 from cacheproxy.semantics.tag_clock import Verdict
 from cacheproxy.semantics.vary import choose
 from cacheproxy.storage.compact import Commons
@@ -122,7 +123,7 @@ class MemoryStore:
             return None
         for old in self._slots(entry.key):
             if _replaces(slot, old):
-                slot.visited = old.visited
+                slot.inherit(old)
                 self._drop(old)
         if slot.cost_bytes > self.max_bytes:
             return None
@@ -131,6 +132,21 @@ class MemoryStore:
         self._add(slot)
         self._evict()
         return slot
+
+    def forms(self, key: str, body: bytes) -> Mapping[Coding, bytes] | None:
+        """The codings that ``body`` was put into so far; None where it is not what is kept under ``key``."""
+        slot = self._of(key, body)
+        return None if slot is None else slot.forms
+
+    def keep_form(self, key: str, body: bytes, coding: Coding, form: bytes) -> None:
+        """Keep ``form`` beside ``body``, if that is still kept under ``key``."""
+        slot = self._of(key, body)
+        if slot is None:
+            return
+        self._slot_bytes -= slot.cost_bytes
+        slot.forms = {**slot.forms, coding: form}
+        self._slot_bytes += slot.cost_bytes
+        self._evict()
 
     def heard(self, entry: Entry) -> Verdict:
         """The verdict on ``entry`` of the purges that were heard of here, and of nothing else."""
@@ -161,7 +177,7 @@ class MemoryStore:
     def clear(self) -> None:
         """Forget every entry: a gap may have swallowed purges."""
         for slot in chain.from_iterable(map(self._slots, self._kept)):
-            slot.body = b""
+            slot.let_go()
         self._kept = {}
         self._sieve.clear()
         self._entries = self._slot_bytes = 0
@@ -169,6 +185,10 @@ class MemoryStore:
     def _slots(self, key: str) -> list[Slot]:
         kept = self._kept.get(key, [])
         return [kept] if isinstance(kept, Slot) else list(kept)
+
+    def _of(self, key: str, body: bytes) -> Slot | None:
+        """The slot that holds this very body: equal bytes of another response are not told apart by it, nor need be."""
+        return next((slot for slot in self._slots(key) if slot.body is body), None)
 
     def _fitting(self, slots: list[Slot], request: Fields) -> Slot | None:
         alive = [slot for slot in list(slots) if self._alive(slot)]
@@ -202,7 +222,7 @@ class MemoryStore:
         self._sieve.remove(slot)
         self._entries -= 1
         self._slot_bytes -= slot.cost_bytes
-        slot.body = b""
+        slot.let_go()
 
     def _evict(self, room_bytes: int = 0) -> None:
         while self.used_bytes + room_bytes > self.max_bytes and self._entries:

@@ -2,6 +2,7 @@
 
 from sys import getsizeof
 
+from cacheproxy.semantics.rules import Coding
 from cacheproxy.semantics.tag_clock import Verdict
 from cacheproxy.semantics.vary import VariantRef
 from cacheproxy.storage.compact import Commons, fold, unfold, unfold_tags
@@ -20,6 +21,7 @@ class Slot(Node):
         "_judged_at",
         "_vouched_us",
         "body",
+        "forms",
         "keep_until",
         "key",
         "ref",
@@ -32,6 +34,8 @@ class Slot(Node):
         self.key = entry.key
         self.body = entry.body
         """Let go of when the slot is dropped: who still knows of it must not keep that alive."""
+        self.forms: dict[Coding, bytes] = _NO_FORMS
+        """The body in other codings, made so far; where it does not shrink, itself."""
         self.keep_until = entry.keep_until
         self.ref: VariantRef | None = ref_of(entry) if entry.vary else None
         """What to choose it by; None where the response has no Vary."""
@@ -50,7 +54,24 @@ class Slot(Node):
     def cost_bytes(self) -> int:
         """Memory it takes: every object it alone keeps alive, as the allocators round them."""
         sizes = _occupied(self.key) + _occupied(self._folded) + _occupied(self.body)
-        return _FIXED_BYTES + sizes + (_REF_BYTES if self.ref else 0)
+        return _FIXED_BYTES + sizes + (_REF_BYTES if self.ref else 0) + self._forms_bytes
+
+    @property
+    def _forms_bytes(self) -> int:
+        if not self.forms:
+            return 0
+        return getsizeof(self.forms) + sum(_occupied(form) for form in self.forms.values() if form is not self.body)
+
+    def inherit(self, old: "Slot") -> None:
+        """Take over from ``old``, which this replaces: its place in the queue's favour, and forms of the same body."""
+        self.visited = old.visited
+        if self.body is old.body:
+            self.forms = old.forms
+
+    def let_go(self) -> None:
+        """Keep no body alive, for whoever still knows of this slot."""
+        self.body = b""
+        self.forms = _NO_FORMS
 
     def judged(self, mirror: ClockMirror) -> Verdict:
         """What the tag clock says of it. One comparison of integers where nothing was purged since it was asked."""
@@ -66,7 +87,9 @@ def _occupied(value: str | bytes) -> int:
     return (size + 15 & ~15) + (16 if size > 512 else 0)
 
 
-_FIXED_BYTES = 128 + 32 + 32
+_NO_FORMS: dict[Coding, bytes] = {}
+"""Shared by all that have none: replaced, never added to."""
+_FIXED_BYTES = 144 + 32 + 32
 """The slot, its ``keep_until``, and one number of its own."""
 _REF_BYTES = 400
 """A VariantRef with its parts, and its place in the key's list."""

@@ -29,6 +29,7 @@ from cacheproxy.engine.posted import Posted
 from cacheproxy.engine.question import Question, explained
 from cacheproxy.engine.record import AccessLog, Journal
 from cacheproxy.engine.recorder import Event, Level
+from cacheproxy.engine.replies import Replies
 from cacheproxy.engine.reply import Reply
 from cacheproxy.engine.tasks import Tasks
 from cacheproxy.fills.flight import Flights
@@ -49,6 +50,7 @@ from cacheproxy.server.listen import Drain, admin_server, bind, edge_server, ser
 from cacheproxy.server.websocket import Tunnel, WebSocketApp
 from cacheproxy.sessions.desk import SessionDesk
 from cacheproxy.settings import Settings
+from cacheproxy.storage.forms import Forms
 from cacheproxy.storage.keyspace import Keyspace
 from cacheproxy.storage.timed import TimedStore
 from cacheproxy.wiring.origin import ReplaceableOrigin
@@ -220,12 +222,14 @@ async def assemble(
         recorder=metrics,
         clock=clock,
     )
+    forms = Forms(state.l1)
+    stack.push_async_callback(forms.aclose)
     journal = Journal(metrics, clock, AccessLog(settings.access_log))
     admission = Admission(state.limits.limiter, degrade, metrics, state.limits.in_flight)
     engine = Engine(
         active=Active(policy, router),
         store=state.store,
-        shelf=state.l1,
+        replies=Replies(forms, state.l1, journal, clock),
         identifier=Identifier(state.sessions, degrade),
         admission=admission,
         filler=filler,

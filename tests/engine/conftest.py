@@ -22,6 +22,7 @@ from cacheproxy.engine.origin_side import OriginSide
 from cacheproxy.engine.posted import Posted
 from cacheproxy.engine.record import AccessLog, Journal
 from cacheproxy.engine.recorder import Event, NullRecorder
+from cacheproxy.engine.replies import Replies
 from cacheproxy.engine.reply import Reply
 from cacheproxy.engine.tasks import Tasks
 from cacheproxy.errors import StateError
@@ -36,6 +37,7 @@ from cacheproxy.policy.load import load_policy
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
 from cacheproxy.sessions.contract import Session
+from cacheproxy.storage.forms import Forms
 from cacheproxy.storage.memory import MemoryStore
 from cacheproxy.upstream.bodies import BytesBody
 from cacheproxy.upstream.contract import ResponseBody
@@ -269,6 +271,7 @@ class House:
     purger: Shaky
     limiter: Shaky
     sessions: Shaky
+    forms: Shaky
     flights: "Flights[Any]"
     tasks: Tasks
     hit_for_miss: HitForMiss
@@ -348,22 +351,36 @@ def _assemble(policy: str, *, origin: Origin, store: MemoryStore, clock: FakeClo
         recorder=notes,
         clock=clock,
     )
+    journal = Journal(notes, clock, parts.get("log", AccessLog.OFF))
+    forms = Shaky(Forms(store))
     engine = Engine(
         active=_active(policy),
         store=shaky_store,
-        shelf=parts.get("shelf", store),
+        replies=Replies(forms, parts.get("shelf", store), journal, clock),
         identifier=Identifier(sessions, degrade),
         admission=Admission(limiter, degrade, notes),
         filler=filler,
         forwarder=Forwarder(side, purger, Posted(carrier, purger, degrade, tasks, clock), tasks, notes),
         degrade=degrade,
-        journal=Journal(notes, clock, parts.get("log", AccessLog.OFF)),
+        journal=journal,
         clock=clock,
         prefix="test",
         budget_s=0.05,
     )
     return House(
-        engine, origin, shaky_store, leases, purger, limiter, sessions, flights, tasks, hit_for_miss, notes, clock
+        engine,
+        origin,
+        shaky_store,
+        leases,
+        purger,
+        limiter,
+        sessions,
+        forms,
+        flights,
+        tasks,
+        hit_for_miss,
+        notes,
+        clock,
     )
 
 

@@ -38,6 +38,7 @@ limits:
   all: {rate: 1000/minute, by: [client_ip]}
   misses: {rate: 1000/minute, by: [client_ip], count: miss}
   alone: {concurrency: 1, by: [client_ip]}
+  once: {rate: 1/hour, by: [client_ip], on_limit: stale_else_reject}
 routes:
   - name: thing
     match: "GET /thing"
@@ -45,6 +46,13 @@ routes:
     limits: [all, misses]
     cache: {ttl: 60s, key: "thing", tags: [thing], scope: user, max_body: 8B, stale_if_error: 1h}
   - {name: swr, match: "GET /swr", cache: {ttl: 60s, key: "swr", stale_while_revalidate: 1h}}
+  - name: coded
+    match: "GET /coded"
+    cache: {ttl: 60s, key: "coded", encode: {above: 1B}, stale_while_revalidate: 30s, stale_if_error: 1h}
+  - name: scarce
+    match: "GET /scarce"
+    limits: [once]
+    cache: {ttl: 60s, key: "scarce", encode: {above: 1B}, stale_while_revalidate: 1h}
   - {name: hot, match: "GET /hot", cache: {ttl: 60s, key: "hot", early_refresh: true}}
   - {name: asked, match: "GET /asked", cache: {ttl: 60s, key: "asked", client_cache_control: honor}}
   - {name: held, match: "GET /held", limits: [alone]}
@@ -95,6 +103,8 @@ class Scenario:
     """The fields of requests that were answered before."""
     stale: bool = True
     """Whether what they stored is stale by now."""
+    stale_s: float = 1
+    """For how long."""
     company: tuple[tuple[str, str], ...] | None = None
     """The fields of another request beside it, which is not cut."""
     leads: bool = True
@@ -109,6 +119,7 @@ class Scenario:
     """Whether it is the express lane that asks."""
 
 
+GZIP, LONG = ("accept-encoding", "gzip"), ok(b"text " * 100, ("content-type", "text/plain"))
 PARTS = [ok(b"01234", ("content-range", "bytes 0-4/10"), ETAG, status=206)]
 SCENARIOS = {
     "miss": Scenario("/thing", [ok(b"one")]),
@@ -171,6 +182,13 @@ SCENARIOS = {
     "304-unasked": Scenario("/thing", [drops(status=304)]),
     "tunnel": Scenario("/thing", [], tunnel=True),
     "express": Scenario("/thing", [], express=True),
+    "coded-miss": Scenario("/coded", [LONG], fields=(GZIP,)),
+    "coded-hit": Scenario("/coded", [LONG], fields=(GZIP,), before=((GZIP,),), stale=False),
+    "coded-stale": Scenario("/coded", [LONG, LONG], fields=(GZIP,), before=((GZIP,),)),
+    "coded-stand-in": Scenario(
+        "/coded", [LONG, drops(b"down", status=503)], fields=(GZIP,), before=((GZIP,),), stale_s=100
+    ),
+    "coded-over-a-limit": Scenario("/scarce", [LONG], fields=(GZIP,), before=((GZIP,),), stale=False),
     "forward": Scenario("/plain", [drops(b"o", b"ne")]),
     "one-at-a-time": Scenario("/held", [drops(b"o", b"ne")]),
     "no-store": Scenario("/asked", [drops(b"o", b"ne")], fields=(("cache-control", "no-store"),)),
@@ -216,9 +234,9 @@ async def prepare(assemble: Callable[..., Any], scenario: Scenario, until: Async
     house.origin.pause = taking_a_second(house)
     for fields in scenario.before:
         await house.ask(scenario.target, *fields)
-    house.clock.pass_s(61 if scenario.stale else 40)
+    house.clock.pass_s(60 + scenario.stale_s if scenario.stale else 40)
     house.origin.pause = one_turn
-    for part in (house.store, house.leases, house.purger, house.limiter, house.sessions):
+    for part in (house.store, house.leases, house.purger, house.limiter, house.sessions, house.forms):
         part.before, part.after = unless_release, unless_acquire
     # Nothing is found at hand: all is read.
     house.store.peek = lambda *_: None

@@ -1,0 +1,28 @@
+"""Which form of a stored response a client gets (RFC 9110 §12): as the origin sent it, or in a coding made here."""
+
+from dataclasses import replace
+from typing import Protocol
+
+from cacheproxy.semantics.coding import coded_fields, coding_for, may_encode, negotiated_fields
+from cacheproxy.semantics.head import RequestHead
+from cacheproxy.semantics.rules import Coding, EncodeRules
+from cacheproxy.storage.contract import Entry
+
+
+class Forms(Protocol):
+    """Coded forms of stored bodies (``storage.forms.Forms``)."""
+
+    async def coded(self, key: str, body: bytes, coding: Coding) -> bytes | None:
+        """``body``, which is stored under ``key``, in ``coding``; None where that is not to be had."""
+        ...
+
+
+async def represent(request: RequestHead, entry: Entry, rules: EncodeRules, forms: Forms) -> Entry:
+    """``entry`` in the form that ``request`` likes best; what has several forms says so by Vary, whichever it is."""
+    if not may_encode(entry.status, entry.fields, len(entry.body), rules):
+        return entry
+    coding = coding_for(request.fields, rules.codings)
+    coded = None if coding is None else await forms.coded(entry.key, entry.body, coding)
+    if coding is None or coded is None:
+        return replace(entry, fields=negotiated_fields(entry.fields))
+    return replace(entry, fields=coded_fields(entry.fields, coding), body=coded)
