@@ -172,7 +172,7 @@ class _Guard:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        denied = self._access.check(request.method, request.url.path, request.headers)
+        denied = self._access.check(request.method, scope["path"], request.headers)
         answer = self._app if denied is None else _denial(denied)
         await answer(scope, receive, _never_stored(send))
 

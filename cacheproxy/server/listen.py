@@ -14,6 +14,7 @@ import uvicorn
 
 from cacheproxy.clock import Clock
 from cacheproxy.errors import CacheproxyError
+from cacheproxy.server.admin_protocol import AdminProtocol
 from cacheproxy.server.edge import Edge
 from cacheproxy.server.protocol import EdgeProtocol
 
@@ -85,7 +86,7 @@ def admin_server(app: AsgiApp) -> uvicorn.Server:
     """The operator's server."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=AdminProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
