@@ -65,7 +65,8 @@ class Receipts:
         return self._first_beat < number <= self._last_beat
 
     def acknowledge(self, token: str, replica: str) -> None:
-        """``replica`` has applied the purge of the waiter ``token``, who may have left."""
+        """``replica`` has applied the purge of the waiter ``token``, who may have left: a sign of life, too."""
+        self.hear_from(replica)
         waiter = self._waiting.get(token)
         if waiter is not None:
             waiter.acknowledged.add(replica)
@@ -83,10 +84,14 @@ class Receipts:
         """The replicas that were live when any was heard of last: while the bus is lost, those before it was."""
         return self._heard_before(max(self._heard_at.values(), default=0.0))
 
-    def _heard_before(self, moment: float) -> set[str]:
+    def heard_of(self) -> set[str]:
+        """Replicas heard of within 30 leases: a minute, as long as the registry would name them, were it not lost."""
         newest = max(self._heard_at.values(), default=0.0)
         self._heard_at = {name: at for name, at in self._heard_at.items() if newest - at < 30 * self.lease_s}
-        return {name for name, at in self._heard_at.items() if moment - at < self.lease_s + MARGIN_S}
+        return set(self._heard_at)
+
+    def _heard_before(self, moment: float) -> set[str]:
+        return {name for name in self.heard_of() if moment - self._heard_at[name] < self.lease_s + MARGIN_S}
 
     @contextmanager
     def waiter(self) -> Iterator[Waiter]:
@@ -104,7 +109,7 @@ class Receipts:
         A heartbeat that a replica sends after the purge reaches it after the purge. So one that has not applied the
         purge trusts its memory, at the latest, for one lease from now: after that its silence is as good as a word.
         """
-        expected = {*registered, *self.live(), self.replica}
+        expected = {*registered, *self.heard_of(), self.replica}
         lease_ends_s = self.lease_s + MARGIN_S
         await _until(waiter, expected, min(wait_s, lease_ends_s))
         silent = set() if wait_s >= lease_ends_s else expected - waiter.acknowledged

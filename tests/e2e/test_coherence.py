@@ -22,6 +22,7 @@ import redis
 
 from cacheproxy.client import SyncPublisher
 from cacheproxy.client.wire import PURGE, Layout, Recorded, purge_args
+from cacheproxy.invalidation.receipts import LEASE_S, MARGIN_S
 
 from .conftest import Connect, Sidecar, StartSidecars
 from .versions import BadLine, VersionedOrigin
@@ -264,6 +265,19 @@ def test_a_flushed_redis_costs_misses_and_no_truth(replicas, things, valkey, mea
     for sidecar in (one, two):
         sidecar.await_part("bus", "connected")
     remember(one, two)
+
+
+def test_a_purge_waits_for_those_whom_an_emptied_redis_does_not_know(replicas, valkeys) -> None:
+    """The registry is gone with the rest: replicas that were heard of before are waited for until they are back."""
+    server = valkeys()
+    three = replicas(3, server.url)
+    assert len(three[0].purge(tags=["v:1"], wait="10s")["acknowledged"]) == 3
+    server.kill()
+    time.sleep(LEASE_S + MARGIN_S)  # so that nobody was heard of lately
+    server.start()
+    three[0].await_part("redis-bus", "up")
+    receipt = three[0].purge(tags=["v:1"], wait="10s")
+    assert (len(receipt["acknowledged"]), receipt["silent"]) == (3, [])
 
 
 # --- 6: the clock evicted

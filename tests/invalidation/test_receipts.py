@@ -96,6 +96,19 @@ def test_live_is_who_was_heard_within_a_lease(receipts, time):
     assert set(receipts._heard_at) == {"four"}
 
 
+async def test_an_emptied_registry_forgets_nobody(receipts, time):
+    """Whoever was heard of before Redis lost its memory is waited for, though nobody is registered any more."""
+    receipts.hear_from("two")
+    time.at += 31.0
+    receipts.hear_from("one")
+    with receipts.waiter() as waiter:
+        waiting = asyncio.create_task(receipts.collect(waiter, ["one"], 20))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        receipts.acknowledge(waiter.token, "two")
+        assert (await waiting).acknowledged == ("one", "two")
+
+
 def test_who_was_live_before_a_silence_stays_known(receipts, time):
     """While nobody is heard of, the last known replicas are those that were live then, however long it lasts."""
     receipts.hear_from("gone")
