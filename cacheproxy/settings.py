@@ -155,14 +155,16 @@ class Settings(BaseSettings):
     def load(cls, **given: Any) -> "Settings":
         """The settings of the environment, with what the command line gives (not None) in their place.
 
-        PolicyError names every variable that is wrong and what to write; no message holds a value that may be secret.
+        PolicyError names every option or variable that is wrong and what to write; no message holds what may be secret.
         """
         values = _from_files(os.environ)
-        values |= {_source(name): value for name, value in given.items() if value is not None}
+        given = {name: value for name, value in given.items() if value is not None}
+        values |= {_source(name): value for name, value in given.items()}
+        options = {_source(name): f"--{name}" for name in given}
         try:
             return cls(**values)
         except ValidationError as error:
-            raise PolicyError("settings", [_fault(detail) for detail in error.errors()]) from None
+            raise PolicyError("settings", [_fault(detail, options) for detail in error.errors()]) from None
 
     def redis_urls(self) -> dict[str, str] | Literal["embedded", "none"]:
         """The URL of each role (cache, sessions, limits, bus), or that one server is to be started, or none used."""
@@ -216,10 +218,11 @@ def _source(field: str) -> str:
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else field
 
 
-def _fault(detail: ErrorDetails) -> Fault:
+def _fault(detail: ErrorDetails, options: Mapping[str, str]) -> Fault:
     name = str(detail["loc"][0]) if detail["loc"] else ""
     message = str(detail["msg"]).removeprefix("Value error, ").replace("Input should", "it should")
-    return Fault(message, name if name.isupper() else _PREFIX + name.upper())
+    variable = name if name.isupper() else _PREFIX + name.upper()
+    return Fault(message, options.get(name, variable))
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

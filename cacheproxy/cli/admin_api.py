@@ -8,11 +8,21 @@ from typing import Any
 
 import httpx
 
-from cacheproxy.cli.output import print_json, print_pairs
+from cacheproxy.cli.output import print_json, print_pairs, print_table
 from cacheproxy.errors import CacheproxyError, Fault, PolicyError
 
 _TIMEOUT_S = 5.0
 _LONGEST_WAIT_S = 65.0
+_SHOWN = {
+    "method": "method",
+    "route": "route",
+    "cache_status": "cache",
+    "count": "requests",
+    "mean_ms": "mean ms",
+    "p50_ms_under": "p50 under",
+    "p99_ms_under": "p99 under",
+}
+"""The members of a line of ``requests``, and their columns."""
 
 
 class AdminError(CacheproxyError):
@@ -109,7 +119,7 @@ def purge(admin: Admin, body: Mapping[str, object], *, as_json: bool) -> int:
     if as_json:
         print_json(receipt)
     else:
-        print_pairs((name, listed(value)) for name, value in receipt.items())
+        print_pairs(receipt.items())
     return 1 if silent else 0
 
 
@@ -120,7 +130,7 @@ def publish(admin: Admin, kind: str, data: str, *, as_json: bool) -> int:
     except ValueError as error:
         raise PolicyError("data", [Fault(f"not JSON: {error}")]) from error
     result = admin.result("POST", "/api/v1/events", event)
-    print_json(result) if as_json else print_pairs((name, listed(value)) for name, value in result.items())
+    print_json(result) if as_json else print_pairs(result.items())
     return 0
 
 
@@ -136,6 +146,8 @@ def warm(admin: Admin, *, as_json: bool) -> int:
     found = admin.result("POST", "/api/v1/warm")
     if as_json:
         print_json(found)
+    elif not found["requests"]:
+        print("nothing to do: the policy names no requests under `warm`")
     else:
         print_pairs((each["request"], f"{each['status'] or 'no answer'} {each['cache']}") for each in found["requests"])
     return 1 if found["failed"] else 0
@@ -144,20 +156,25 @@ def warm(admin: Admin, *, as_json: bool) -> int:
 def stats(admin: Admin, *, as_json: bool) -> int:
     """Print the sidecar's counters. 0."""
     found = admin.result("GET", "/api/v1/stats")
-    print_json(found) if as_json else print_pairs(_flat(found, ""))
+    if as_json:
+        print_json(found)
+        return 0
+    requests = found.pop("requests", [])
+    print_pairs(_flat(found, ""))
+    if requests:
+        print()
+        print_table([name.upper() for name in _SHOWN.values()], [_cells(row) for row in requests])
     return 0
 
 
-def listed(value: object) -> object:
-    """``value`` as people read it: a list joined by commas."""
-    return ", ".join(map(str, value)) if isinstance(value, list) else value
+def _cells(row: Mapping[str, object]) -> list[str]:
+    return ["-" if row[name] is None else str(row[name]) for name in _SHOWN]
 
 
-def _flat(found: Mapping[str, object], prefix: str) -> list[tuple[str, object]]:
-    pairs: list[tuple[str, object]] = []
+def _flat(found: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
     for name, value in found.items():
+        path = f"{prefix}.{name}".strip(".")
         if isinstance(value, dict):
-            pairs += _flat(value, f"{prefix}{name}.")
+            yield from _flat(value, path)
         else:
-            pairs.append((prefix + name, json.dumps(value)))
-    return pairs
+            yield path, "-" if value is None else value

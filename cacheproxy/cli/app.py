@@ -51,7 +51,7 @@ def demo(
         bool, typer.Option("--self-test", help="Try the demo's steps instead of printing them.")
     ] = False,
 ) -> None:
-    """Run the sidecar in front of a sample service, and say what to try."""
+    """Run the sidecar with a sample service, to try it."""
     from cacheproxy.demo.runner import run
 
     leave(run(self_test=self_test))
@@ -75,12 +75,16 @@ def routes(config: Config = DEFAULT_FILE, json: Json = False) -> None:
 
 @app.command()
 def explain(
-    method: Annotated[str, typer.Argument(help="GET, POST, ...")],
-    target: Annotated[str, typer.Argument(help="Path and query, such as /articles/5?b=2.")],
-    header: Annotated[list[str] | None, typer.Option("--header", "-H", help="'Name: value', repeatable.")] = None,
-    session: Annotated[str | None, typer.Option(help="The session's fields as JSON.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="The tenant.")] = None,
-    client_ip: Annotated[str, typer.Option(help="The client's address.")] = "127.0.0.1",
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="GET, POST, ...")],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="Path and query, such as /articles/5?b=2, or a whole URL.")
+    ],
+    header: Annotated[
+        list[str] | None, typer.Option("--header", "-H", metavar="FIELD", help="'Name: value', repeatable.")
+    ] = None,
+    session: Annotated[str | None, typer.Option(metavar="JSON", help="The session's fields.")] = None,
+    tenant: Annotated[str | None, typer.Option(metavar="NAME", help="The tenant.")] = None,
+    client_ip: Annotated[str, typer.Option(metavar="IP", help="The client's address.")] = "127.0.0.1",
     live: Annotated[bool, typer.Option("--live", help="Ask the running sidecar, and say what is stored.")] = False,
     admin: AdminAt = None,
     config: Config = DEFAULT_FILE,
@@ -89,7 +93,7 @@ def explain(
     """Say what would become of a request, and why. Asks neither Redis nor the origin, unless it is --live."""
     from cacheproxy.cli import explaining
 
-    asked = explaining.Asked(method, target, header or [], session, tenant, client_ip)
+    asked = explaining.Asked.of(method, target, header or [], session, tenant, client_ip)
     if live:
         leave(explaining.live(admin_at(admin), asked, as_json=json))
     leave(explaining.by_file(config, asked, as_json=json))
@@ -97,7 +101,7 @@ def explain(
 
 @app.command()
 def init(
-    file: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFAULT_FILE,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")] = DEFAULT_FILE,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
     json: Json = False,
 ) -> None:
@@ -126,7 +130,7 @@ def version(json: Json = False) -> None:
 
 @app.command()
 def health(admin: AdminAt = None, json: Json = False) -> None:
-    """Say whether the sidecar is ready (for a container's health check)."""
+    """Say whether a running sidecar is ready."""
     from cacheproxy.cli import admin_api
 
     leave(admin_api.health(admin_at(admin), as_json=json))
@@ -134,13 +138,13 @@ def health(admin: AdminAt = None, json: Json = False) -> None:
 
 @app.command()
 def purge(
-    tag: Annotated[Names | None, typer.Option(help="Repeatable, as are key, path and route.")] = None,
+    tag: Annotated[Names | None, typer.Option(metavar="TAG", help="Repeatable, as are key, path and route.")] = None,
     key: Annotated[
-        Names | None, typer.Option(help="A key such as articles:42, or a beginning: articles:list:*.")
+        Names | None, typer.Option(metavar="KEY", help="Such as articles:42, or a beginning: articles:list:*.")
     ] = None,
-    path: Annotated[Names | None, typer.Option(help="A path, with all its queries.")] = None,
-    route: Annotated[Names | None, typer.Option(help="All that a route stored.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="Of this tenant alone.")] = None,
+    path: Annotated[Names | None, typer.Option(metavar="PATH", help="With all its queries.")] = None,
+    route: Annotated[Names | None, typer.Option(metavar="NAME", help="All that a route stored.")] = None,
+    tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Of this tenant alone.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Everything.")] = False,
     soft: Annotated[bool, typer.Option("--soft", help="Make it stale, rather than gone.")] = False,
     wait: Annotated[str | None, typer.Option(metavar="2s", help="Wait for every replica to acknowledge.")] = None,
@@ -152,13 +156,15 @@ def purge(
 
     body = {"tags": tag, "keys": key, "paths": path, "routes": route, "tenant": tenant, "all": everything, "wait": wait}
     named = {name: value for name, value in body.items() if value}
+    if not named.keys() - {"wait"}:
+        raise typer.BadParameter("name what to purge: --tag, --key, --path, --route or --tenant, or --all")
     leave(admin_api.purge(admin_at(admin), named | ({"mode": "soft"} if soft else {}), as_json=json))
 
 
 @app.command()
 def publish(
     kind: Annotated[str, typer.Argument(metavar="TYPE", help="The event's type, such as article.updated.")],
-    data: Annotated[str, typer.Argument(help="The event's data as JSON.")] = "{}",
+    data: Annotated[str, typer.Argument(metavar="JSON", help="The event's data.")] = "{}",
     admin: AdminAt = None,
     json: Json = False,
 ) -> None:
@@ -178,7 +184,7 @@ def reload_(admin: AdminAt = None, json: Json = False) -> None:
 
 @app.command()
 def warm(admin: AdminAt = None, json: Json = False) -> None:
-    """Have a running sidecar make the requests that its policy names under `warm`."""
+    """Make the requests that the policy names under `warm`."""
     from cacheproxy.cli import admin_api
 
     leave(admin_api.warm(admin_at(admin), as_json=json))

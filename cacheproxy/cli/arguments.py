@@ -8,9 +8,9 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Config = Annotated[
-    Path, typer.Option("--config", "-c", envvar="CACHEPROXY_CONFIG", help="The policy file.", show_default=True)
+    Path, typer.Option("--config", "-c", metavar="FILE", envvar="CACHEPROXY_CONFIG", help="The policy file.")
 ]
-File = Annotated[Path, typer.Argument(envvar="CACHEPROXY_CONFIG", help="The policy file.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", envvar="CACHEPROXY_CONFIG", help="The policy file.")]
 AdminAt = Annotated[str | None, typer.Option("--admin", metavar="HOST:PORT", help="The admin port [CACHEPROXY_ADMIN].")]
 Names = list[str]
 DEFAULT_FILE = Path("cacheproxy.yaml")

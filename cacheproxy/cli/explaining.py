@@ -2,11 +2,11 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from cacheproxy.cli.admin_api import Admin
 from cacheproxy.cli.output import print_json, print_pairs
@@ -14,6 +14,7 @@ from cacheproxy.cli.policy_file import read_policy
 from cacheproxy.engine.question import Question, explained
 from cacheproxy.errors import Fault, PolicyError
 from cacheproxy.semantics.fields import Fields
+from cacheproxy.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,19 @@ class Asked:
     tenant: str | None
     client_ip: str
 
+    @classmethod
+    def of(
+        cls, method: str, target: str, headers: list[str], session: str | None, tenant: str | None, client_ip: str
+    ) -> "Asked":
+        """The request, where ``target`` may be a whole URL: its host is then the Host field, unless one is given."""
+        url = urlsplit(target) if target.startswith(("http://", "https://")) else None
+        if url is not None:
+            target = target.split(url.netloc, 1)[1].partition("#")[0]
+            target = target if target.startswith("/") else f"/{target}"
+            if not _names_host(headers):
+                headers = [*headers, f"Host: {url.netloc}"]
+        return cls(method.upper(), target, headers, session, tenant, client_ip)
+
 
 def by_file(file: Path, asked: Asked, *, as_json: bool) -> int:
     """Print what would become of a request under the policy in ``file``. 0, or 1 where it would be refused."""
@@ -39,8 +53,9 @@ def by_file(file: Path, asked: Asked, *, as_json: bool) -> int:
         tenant=asked.tenant,
         client_ip=asked.client_ip,
     )
-    prefix = os.environ.get("CACHEPROXY_PREFIX") or "cacheproxy"
-    return _print(asdict(explained(policy, router, question, prefix=prefix)), as_json=as_json)
+    settings = Settings.load()
+    explanation = explained(policy, router, question, prefix=settings.prefix, port=settings.listen[1])
+    return _print(asdict(explanation), asked, as_json=as_json)
 
 
 def live(admin: Admin, asked: Asked, *, as_json: bool) -> int:
@@ -48,7 +63,7 @@ def live(admin: Admin, asked: Asked, *, as_json: bool) -> int:
     query: list[tuple[str, str]] = [("method", asked.method), ("target", asked.target), ("client_ip", asked.client_ip)]
     query += [("header", header) for header in asked.headers]
     query += [(name, value) for name, value in (("session", asked.session), ("tenant", asked.tenant)) if value]
-    return _print(admin.result("GET", f"/api/v1/explain?{urlencode(query)}"), as_json=as_json)
+    return _print(admin.result("GET", f"/api/v1/explain?{urlencode(query)}"), asked, as_json=as_json)
 
 
 def _field(header: str) -> tuple[bytes, bytes]:
@@ -70,22 +85,39 @@ def _session(text: str | None) -> dict[str, object] | None:
     return fields
 
 
-def _print(explanation: Mapping[str, Any], *, as_json: bool) -> int:
-    print_json(explanation) if as_json else _print_for_people(dict(explanation))
+def _names_host(headers: list[str]) -> bool:
+    return any(header.lower().startswith("host:") for header in headers)
+
+
+def _print(explanation: Mapping[str, Any], asked: Asked, *, as_json: bool) -> int:
+    if as_json:
+        print_json(explanation)
+    else:
+        _print_for_people(dict(explanation))
+        if "h=localhost" in explanation["key"] and not _names_host(asked.headers):
+            print("\nThat is for `Host: localhost`. Other hosts have other keys: give a whole URL, or -H 'Host: ...'.")
     return 1 if explanation["decision"] == "refuse" else 0
 
 
 def _print_for_people(shown: dict[str, Any]) -> None:
-    print(f"{shown.pop('decision')}: {shown.pop('reason')}\n")
-    for considered in shown.pop("considered"):
-        why_not = considered["why_not"]
-        print(f"  {'  ' if why_not else '->'} {considered['route']}: {considered['match']}", end="")
-        print(f"   ({why_not})" if why_not else "")
-    print()
+    print(f"{shown.pop('decision')}: {shown.pop('reason')}")
+    considered = shown.pop("considered")
+    if considered:
+        print()
+        _print_considered(considered)
+        print()
     key, stored = shown["key"], shown.pop("stored", None)
     print_pairs((name.replace("_", " "), _joined(value)) for name, value in shown.items())
     if key and stored is not None:
-        print_pairs([("stored", "nothing usable: the next request is a miss")] if not stored else map(_stored, stored))
+        print_pairs(
+            [("stored", "nothing usable: the next request is a miss")] if not stored else map(_stored, stored)
+        )
+
+
+def _print_considered(rules: Sequence[Mapping[str, str]]) -> None:
+    for rule in rules:
+        why_not = rule["why_not"]
+        print(f"  {'  ' if why_not else '->'} {rule['route']}: {rule['match']}{f'   ({why_not})' if why_not else ''}")
 
 
 def _stored(entry: Mapping[str, Any]) -> tuple[str, str]:
@@ -96,6 +128,4 @@ def _stored(entry: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _joined(value: object) -> object:
-    if isinstance(value, dict):
-        return "  ".join(f"{name}={part}" for name, part in value.items() if part)
-    return ", ".join(value) if isinstance(value, tuple | list) else value
+    return "  ".join(f"{name}={part}" for name, part in value.items() if part) if isinstance(value, dict) else value

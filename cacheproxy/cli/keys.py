@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from cacheproxy.cli.admin_api import Admin, AdminError, listed
+from cacheproxy.cli.admin_api import Admin, AdminError
 from cacheproxy.cli.output import print_json, print_pairs, print_table
 
 _WHOLE = re.compile(r"[A-Za-z0-9._-]+:tenant-[^:]+:.+:.+")
@@ -53,7 +53,7 @@ def delete(admin: Admin, key: str, *, wait: str | None, as_json: bool) -> int:
     if as_json:
         print_json(done)
     else:
-        print_pairs([("deleted", str(done["deleted"])), *((name, listed(value)) for name, value in receipt.items())])
+        print_pairs([("deleted", done["deleted"]), *receipt.items()])
     return 1 if receipt.get("silent") else 0
 
 
@@ -110,9 +110,7 @@ def _sweep(admin: Admin, pattern: str, *, as_json: bool) -> int:
         print(file=sys.stderr)
     if not last.get("done"):
         raise AdminError(f"the sweep broke off: {last.get('detail', 'the sidecar has gone')}; start it again")
-    print_json(last) if as_json else print_pairs(
-        [("deleted", str(last["purged"])), ("keys looked at", last["looked_at"])]
-    )
+    print_json(last) if as_json else print_pairs([("deleted", last["purged"]), ("keys looked at", last["looked_at"])])
     return 0
 
 
@@ -122,7 +120,7 @@ def _print_entries(found: Mapping[str, Any], *, as_json: bool) -> None:
         return
     for entry in found["entries"]:
         shown = {name: value for name, value in entry.items() if name not in {"fields", "body", "body_base64"}}
-        print_pairs([("key", found["key"]), *((name, listed(value)) for name, value in shown.items())])
+        print_pairs([("key", found["key"]), *shown.items()])
         print_pairs((f"  {name}", value) for name, value in entry["fields"])
         print(f"\n{_body(entry).decode('utf-8', 'replace')}")
 

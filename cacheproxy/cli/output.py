@@ -22,4 +22,10 @@ def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
     kept = [(name, value) for name, value in pairs if value not in ("", (), {}, [], None)]
     width = max((len(name) for name, _ in kept), default=0)
     for name, value in kept:
-        print(f"{name.ljust(width)}  {value}")
+        print(f"{name.ljust(width)}  {_shown(value)}")
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value

@@ -37,7 +37,8 @@ def check(file: Path, *, as_json: bool) -> int:
         return 0
     for caution in policy.cautions:
         print(f"warning: {caution.line_in(str(file))}")
-    print(f"{file}: good ({len(policy.routes)} routes, {len(ttls)} of them cached; digest {policy.digest})")
+    routes_in_words = "1 route" if len(policy.routes) == 1 else f"{len(policy.routes)} routes"
+    print(f"{file}: good ({routes_in_words}, {len(ttls)} of them cached; digest {policy.digest})")
     print_pairs((f"  ttl of {name}", ttl) for name, ttl in ttls.items())
     return 0
 

@@ -12,7 +12,10 @@ keys_app = typer.Typer(help="Stored entries by their keys.", no_args_is_help=Tru
 session_app = typer.Typer(help="Sessions, for an operator.", no_args_is_help=True)
 
 Key = Annotated[
-    str, typer.Argument(help="A whole key, as `keys list` prints it, or one that is short for it: articles:42.")
+    str,
+    typer.Argument(
+        metavar="KEY", help="A whole key, as `keys list` prints it, or one that is short for it: articles:42."
+    ),
 ]
 SessionId = Annotated[str, typer.Argument(metavar="ID", help="The session's id: what the cookie holds.")]
 
@@ -42,10 +45,12 @@ def keys_get(
 
 @keys_app.command("set")
 def keys_set(
-    key: Annotated[str, typer.Argument(help="A whole key: `cacheproxy explain` says which a request has.")],
-    body: Annotated[str | None, typer.Argument(help="The body; read from standard input without it.")] = None,
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="A whole key: `cacheproxy explain` says which a request has.")
+    ],
+    body: Annotated[str | None, typer.Argument(metavar="BODY", help="Read from standard input without it.")] = None,
     ttl: Annotated[str, typer.Option(metavar="60s", help="How long it is fresh.")] = "300s",
-    kind: Annotated[str, typer.Option("--type", help="Its Content-Type.")] = "application/json",
+    kind: Annotated[str, typer.Option("--type", metavar="TYPE", help="Its Content-Type.")] = "application/json",
     if_absent: Annotated[bool, typer.Option("--if-absent", help="Keep and print what is there already.")] = False,
     admin: AdminAt = None,
     json: Json = False,
@@ -57,7 +62,7 @@ def keys_set(
 
 @keys_app.command("delete")
 def keys_delete(
-    key: Annotated[str, typer.Argument(help="A whole key, or a pattern: articles:list:*.")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="A whole key, or a pattern: articles:list:*.")],
     wait: Annotated[str | None, typer.Option(metavar="2s", help="Wait for every replica (of one key).")] = None,
     admin: AdminAt = None,
     json: Json = False,
@@ -74,8 +79,8 @@ def keys_exists(key: Key, admin: AdminAt = None, json: Json = False) -> None:
 
 @keys_app.command("list")
 def keys_list(
-    pattern: Annotated[str, typer.Argument(help="A glob of keys: articles:list:*.")] = "*",
-    limit: Annotated[int, typer.Option(min=1, help="How many to print at most.")] = 1000,
+    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="A glob of keys: articles:list:*.")] = "*",
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many to print at most.")] = 1000,
     admin: AdminAt = None,
     json: Json = False,
 ) -> None:
@@ -91,7 +96,9 @@ def session_show(session_id: SessionId, admin: AdminAt = None, json: Json = Fals
 
 @session_app.command("create")
 def session_create(
-    fields: Annotated[str, typer.Argument(help="Its fields as JSON.")], admin: AdminAt = None, json: Json = False
+    fields: Annotated[str, typer.Argument(metavar="JSON", help="Its fields.")],
+    admin: AdminAt = None,
+    json: Json = False,
 ) -> None:
     """Make a session and print its id."""
     leave(_sessions().create(admin_at(admin), fields, as_json=json))
@@ -100,7 +107,7 @@ def session_create(
 @session_app.command("update")
 def session_update(
     session_id: SessionId,
-    changes: Annotated[str, typer.Argument(help="The fields to write over its own, as JSON.")],
+    changes: Annotated[str, typer.Argument(metavar="JSON", help="The fields to write over its own.")],
     admin: AdminAt = None,
     json: Json = False,
 ) -> None:

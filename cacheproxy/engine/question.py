@@ -7,6 +7,7 @@ from cacheproxy.policy.explain import Explanation, explain
 from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.route import Policy
 from cacheproxy.policy.router import Router
+from cacheproxy.semantics.authority import without_own_port
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.sessions.contract import Session
@@ -25,13 +26,13 @@ class Question:
     client_ip: str = "127.0.0.1"
 
 
-def explained(policy: Policy, router: Router, question: Question, *, prefix: str) -> Explanation:
-    """What ``policy`` makes of the request; a tenant's header is believed. Nothing is asked of Redis or the origin."""
+def explained(policy: Policy, router: Router, question: Question, *, prefix: str, port: int) -> Explanation:
+    """What ``policy`` makes of the request, come in on ``port``. A tenant's header is believed; nobody is asked."""
     request = RequestHead(
         method=question.method.upper(),
         target=question.target,
         fields=question.fields,
-        authority=question.fields.get(b"host") or b"localhost",
+        authority=without_own_port((question.fields.get(b"host") or b"localhost").lower(), port),
     )
     known = None if question.session is None else Session(str(question.session.get("id", "example")), question.session)
     identity = Identity(

@@ -5,12 +5,12 @@ from functools import lru_cache
 
 from cacheproxy.engine.engine import Client, Engine
 from cacheproxy.policy.identity import TenantSource
+from cacheproxy.semantics.authority import without_own_port
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.server.forwarded import UNIX, believable, client_address, forwarding_fields, is_trusted
 from cacheproxy.server.head import Framing, parse_head
 
 MEMO_HEADS = 1024
-_LOOPBACK = frozenset({b"127.0.0.1", b"localhost", b"[::1]"})
 MEMO_HEAD_BYTES = 4096
 """Longer heads are read each time, so that the memo stays small."""
 
@@ -32,7 +32,7 @@ class Adapter:
     def __init__(self, engine: Engine, port: int) -> None:
         """Read for ``engine`` what comes in on ``port``."""
         self._engine = engine
-        self._own_port = b":%d" % port
+        self._port = port
         self._read_lately = lru_cache(maxsize=MEMO_HEADS)(self._read)
 
     def read(self, raw: bytes, scheme: str, peer: str) -> Arrived:
@@ -60,7 +60,7 @@ class Adapter:
         understood = replace(
             request,
             fields=fields,
-            authority=self._without_own_port(authority),
+            authority=without_own_port(authority, self._port),
             scheme=by_name.get(b"x-forwarded-proto", request.scheme.encode()).decode("latin-1"),
         )
         address = client_address(peer, request.fields, trusted)
@@ -70,11 +70,6 @@ class Adapter:
         """The field in which a request names its tenant, or empty."""
         rules = self._engine.active.policy.tenant
         return rules.name.encode() if rules is not None and rules.source is TenantSource.HEADER else b""
-
-    def _without_own_port(self, authority: bytes) -> bytes:
-        """Replicas side by side on loopback share their keys. Elsewhere a port is a client's word, and told apart."""
-        host = authority.removesuffix(self._own_port)
-        return host if host in _LOOPBACK else authority
 
     def _read(self, raw: bytes, scheme: str, peer: str) -> Arrived:
         request, framing = parse_head(raw, scheme)

@@ -40,7 +40,7 @@ from cacheproxy.invalidation.events import Interpreter
 from cacheproxy.invalidation.siblings import Doors
 from cacheproxy.invalidation.sweep import Sweep
 from cacheproxy.policy.explain import Explanation, shown_rule
-from cacheproxy.policy.route import Policy
+from cacheproxy.policy.route import Policy, Route
 from cacheproxy.policy.router import Router
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.server.adapter import Adapter
@@ -120,7 +120,7 @@ class Application:
             interpret=lambda event: Interpreter(self.engine.active.policy.events).interpret(event),
             purge=self.state.purger.purge,
             stats=self._stats,
-            routes=lambda: [_described(route.name, self.engine.active) for route in self.engine.active.policy.routes],
+            routes=lambda: [_described(route) for route in self.engine.active.policy.routes],
             explain=self._explain,
             reload=self.reloader.reload,
             warm=self.warmer.report,
@@ -131,7 +131,8 @@ class Application:
 
     def _explain(self, question: Question) -> Explanation:
         active = self.engine.active
-        return explained(active.policy, active.router, question, prefix=self.settings.prefix)
+        prefix, (_, port) = self.settings.prefix, self.settings.listen
+        return explained(active.policy, active.router, question, prefix=prefix, port=port)
 
     def _keys(self) -> StoredKeys | None:
         state = self.state
@@ -165,10 +166,9 @@ class Application:
         }
 
 
-def _described(name: str, active: Active) -> Mapping[str, object]:
-    route = next(route for route in active.policy.routes if route.name == name)
+def _described(route: Route) -> Mapping[str, object]:
     return {
-        "name": name,
+        "name": route.name,
         "match": [shown_rule(rule) for rule in route.match],
         "cache": None if route.cache is None else {"ttl_s": route.cache.ttl_s, "mode": route.cache.mode},
         "key": None if route.key is None else route.key.text,

@@ -70,9 +70,17 @@ def test_purge_names_replicas_that_did_not_answer(run, admin_port) -> None:
 def test_a_refusal_is_told(run, admin_port) -> None:
     """With the sidecar's own reason, and exit 1."""
     admin_port.status, admin_port.answer = 400, {"detail": "the purge names nothing"}
-    ran = run("purge", "--admin", admin_port.address)
+    ran = run("purge", "--tag", "", "--route", "x", "--admin", admin_port.address)
     assert ran.code == 1
     assert "400: the purge names nothing" in ran.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--soft"], ["--wait", "2s"]])
+def test_a_purge_of_nothing_is_misuse(run, admin_port, arguments: list[str]) -> None:
+    """Exit 2 and what could be named; the sidecar is not asked."""
+    ran = run("purge", *arguments, "--admin", admin_port.address)
+    assert (ran.code, admin_port.asked) == (2, [])
+    assert "--tag" in ran.err
 
 
 @pytest.mark.parametrize("answer", [b"<html>", b"[]", b""])
@@ -98,9 +106,18 @@ def test_stats_are_flattened_for_people(run, admin_port) -> None:
     assert run("stats", "--admin", admin_port.address).out.splitlines() == [
         "cache.hits   3",
         "cache.ratio  0.5",
-        'version      "1"',
+        "version      1",
     ]
     assert run("stats", "--admin", admin_port.address, "--json").json == admin_port.answer
+
+
+def test_stats_end_with_a_table_of_requests(run, admin_port) -> None:
+    """One line for each route and cache status; what was never measured is a dash."""
+    row = {"method": "GET", "route": "article", "cache_status": "hit", "count": 2, "mean_ms": 0.1, "p50_ms_under": 0.1}
+    admin_port.answer = {"hits": 2, "requests": [row | {"p99_ms_under": None}]}
+    *_, head, line = run("stats", "--admin", admin_port.address).out.splitlines()
+    assert head.split() == ["METHOD", "ROUTE", "CACHE", "REQUESTS", "MEAN", "MS", "P50", "UNDER", "P99", "UNDER"]
+    assert line.split() == ["GET", "article", "hit", "2", "0.1", "0.1", "-"]
 
 
 def test_warm_prints_what_came_of_each_request(run, admin_port) -> None:
@@ -118,3 +135,5 @@ def test_warm_prints_what_came_of_each_request(run, admin_port) -> None:
         [line.rstrip() for line in ran.out.splitlines()],
     )
     assert run("warm", "--json", "--admin", admin_port.address).json["failed"] == 1
+    admin_port.answer = {"warmed": 0, "failed": 0, "requests": []}
+    assert "names no requests" in run("warm", "--admin", admin_port.address).out

@@ -84,7 +84,14 @@ def test_a_file_that_is_no_text(run, tmp_path: Path) -> None:
     """Bytes that are not UTF-8 are an error of the file."""
     file = tmp_path / "p.yaml"
     file.write_bytes(b"\xff\xfe")
-    assert run("check", str(file)).code == 2
+    ran = run("check", str(file))
+    assert ran.code == 2
+    assert "is not UTF-8 text" in ran.err
+
+
+def test_a_directory_is_no_file(run, tmp_path: Path) -> None:
+    """The reason alone: to write a first policy would not help."""
+    assert run("check", str(tmp_path)).err == f"{tmp_path}: cannot be read: Is a directory\n"
 
 
 def test_routes_prints_the_table(run) -> None:
@@ -148,6 +155,29 @@ def test_explain_finds_the_tenant_as_the_sidecar_does(run, tmp_path: Path, monke
     told = run("explain", "GET", "/a", "-c", str(file), "--tenant", "acme", "--json").json
     assert found["key"] == told["key"] == "cp:tenant-acme:a:v1:~h=localhost"
     assert run("explain", "GET", "/a", "-c", str(file)).code == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "key"),
+    [
+        ("http://API.example:8080/articles/1?b=2#top", "articles:1:v1:~h=api.example%3A8080~q=b%3D2"),
+        ("http://127.0.0.1:8080/articles/1", "articles:1:v1:~h=127.0.0.1"),
+        ("http://127.0.0.1:8081/articles/1", "articles:1:v1:~h=127.0.0.1%3A8081"),
+        ("https://api.example", ""),
+    ],
+)
+def test_explain_takes_a_url(run, target: str, key: str) -> None:
+    """Its host is the request's, so that the key is the one that such a request has."""
+    found = run("explain", "GET", target, "-c", SAMPLE, "--json").json
+    assert found["key"].endswith(key)
+    other = run("explain", "GET", "http://x/articles/1", "-c", SAMPLE, "-H", "host: y", "--json").json
+    assert other["key"].endswith("~h=y")
+
+
+def test_explain_says_for_which_host(run) -> None:
+    """A key has the host in it: without one, nobody should take the answer for that of their own."""
+    assert "Host: localhost" in run("explain", "GET", "/articles/1", "-c", SAMPLE).out
+    assert "Host: localhost" not in run("explain", "GET", "http://localhost/articles/1", "-c", SAMPLE).out
 
 
 @pytest.mark.parametrize("extra", [["-H", "nonsense"], ["-H", ": x"], ["--session", "{"], ["--session", "[]"]])

@@ -38,7 +38,7 @@ def test_fields_that_are_no_object_are_misuse(run, admin_port, fields: str) -> N
 def test_a_reload_prints_what_is_in_force(run, admin_port) -> None:
     """Or the sidecar's reason why it is still the last one."""
     admin_port.answer = {"digest": "beef", "changed": True}
-    assert run("reload", "--admin", admin_port.address).out == "digest   beef\nchanged  True\n"
+    assert run("reload", "--admin", admin_port.address).out == "digest   beef\nchanged  yes\n"
     admin_port.status, admin_port.answer = 422, {"detail": "cacheproxy.yaml:3:1: unknown key"}
     ran = run("reload", "--admin", admin_port.address)
     assert ran.code == 1
@@ -59,5 +59,6 @@ def test_a_live_explanation_asks_the_sidecar(run, admin_port) -> None:
     assert "stored  a 200, 3s old, stale for 2s, for accept `json`" in ran.out
     path = "/api/v1/explain?method=GET&target=%2Fa%3Fb%3D1&client_ip=127.0.0.1&header=Accept%3A+%2A%2F%2A&tenant=t"
     assert admin_port.asked[0][:2] == ("GET", path)
-    admin_port.answer = {**admin_port.answer, "decision": "refuse", "stored": []}
+    assert "Host: localhost" not in ran.out
+    admin_port.answer = {**admin_port.answer, "decision": "refuse", "stored": [], "considered": []}
     assert run("explain", "GET", "/a", "--live", "--admin", admin_port.address).code == 1

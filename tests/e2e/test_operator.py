@@ -64,10 +64,10 @@ def other(valkey: str) -> AnotherProgram:
 
 
 def test_another_program_reads_what_a_sidecar_stored(sidecars, valkey, other) -> None:
-    """By the key that ``explain`` shows and the format in docs/format.md."""
+    """By the key that ``explain`` shows for the URL that the client used, and the format in docs/format.md."""
     (one,) = sidecars(1, valkey)
-    served = get(one, "/items/opa1")
-    explained = cli(one, "explain", "GET", "/items/opa1", "-H", "Host: 127.0.0.1", "--live", "--json")
+    served = httpx.get(one.url + "/items/opa1", trust_env=False)
+    explained = cli(one, "explain", "GET", one.url + "/items/opa1", "--live", "--json")
     key = json.loads(explained.stdout)["key"]
     known, body = other.read(key)
     assert body == served.content
