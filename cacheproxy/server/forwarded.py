@@ -19,9 +19,12 @@ UNIX = "unix"
 
 MAX_HOPS = 32
 
-_TELL_OF_HOPS = frozenset({b"forwarded", b"x-real-ip", b"front-end-https"})
+_TELL_OF_HOPS = frozenset({
+    b"forwarded", b"x-forwarded", b"forwarded-for", b"x-real-ip", b"front-end-https", b"x-scheme", b"x-url-scheme",
+})  # fmt: skip
 _REROUTE = frozenset({
-    b"x-original-url", b"x-rewrite-url", b"x-original-host", b"x-host", b"proxy",
+    b"x-original-url", b"x-original-uri", b"x-original-path", b"x-rewrite-url", b"x-rewrite-uri", b"x-override-url",
+    b"x-original-host", b"x-host", b"x-backend-host", b"x-http-host-override", b"x-script-name", b"proxy",
     b"x-http-method", b"x-http-method-override", b"x-method-override",
 })  # fmt: skip
 """Read by some origins in place of target, host or method, by which a request was routed and guarded here; ``proxy``

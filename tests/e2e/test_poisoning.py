@@ -87,7 +87,12 @@ UNKEYED = [
     b"X-User-Id: evil", b"X_User_Id: evil", b"x-user_id: evil", b"X-Auth-Anything: evil", b"X_Auth_Role: evil",
     b"X_Tenant: evil", b"X-Identity-Seal: evil",
     b"Transfer_Encoding: evil", b"Content_Length: 666", b"X-Real-IP: evil", b"X_Real_IP: evil",
-    b"x_identity_seal: evil",
+    b"x_identity_seal: evil", b"X-Forwarded: evil", b"Forwarded-For: evil", b"X-Scheme: evil", b"X-Url-Scheme: evil",
+    b"X-Original-URI: /evil", b"X-Original-Path: /evil", b"X-Rewrite-URI: /evil", b"X-Override-URL: /evil",
+    b"X-Backend-Host: evil", b"X-HTTP-Host-Override: evil", b"X-Script-Name: /evil", b"X-Forwarded-By: evil",
+    b"X-Forwarded-For-Original: evil", b"X-Forwarded-Protocol: evil", b"X_HTTP_Host_Override: evil",
+    b"Front_End_Https: evil", b"HTTP2-Settings: evil", b"Trailer: evil", b"Keep-Alive: evil", b"Upgrade: evil",
+    b"Proxy-Connection: evil", b"Proxy-Authorization: evil", b"TE: evil",
 ]  # fmt: skip
 """Fields that frameworks read instead of the target, the host or the session, and that are in no key."""
 
