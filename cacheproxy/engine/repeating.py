@@ -13,10 +13,18 @@ from cacheproxy.semantics.fields import Fields
 from cacheproxy.storage.contract import Entry, Tier
 
 
+class Kept(Visited, Protocol):
+    """The place of an entry in L1, and of its body's coded forms."""
+
+    def place_of(self, body: bytes) -> Visited:
+        """Where ``body`` is kept, which is the entry's or one of its forms."""
+        ...
+
+
 class Shelf(Protocol):
     """L1, as far as the express lane needs to know it (``storage.memory.MemoryStore``)."""
 
-    def find(self, key: str, request: Fields) -> Visited | None:
+    def find(self, key: str, request: Fields) -> Kept | None:
         """The place of the most fitting entry."""
         ...
 
@@ -47,7 +55,7 @@ def repeatable_hit(
         return reply
     shelved = Shelved(
         key=exchange.key.text,
-        slot=slot,
+        slot=slot.place_of(reply.body) if isinstance(reply.body, bytes) else slot,
         place=place,
         born_at=exchange.now - age_s,
         stale_at=stale_at,

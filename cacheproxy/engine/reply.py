@@ -33,7 +33,11 @@ class Visited(Protocol):
     """A place in L1 that remembers being asked for, so that it is not the next to be evicted."""
 
     visited: bool
-    body: bytes
+
+    @property
+    def body(self) -> bytes:
+        """What is kept there; empty once it was dropped."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Which form of a stored response a client gets (RFC 9110 §12): as the origin sent it, or in a coding made here."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -12,6 +13,10 @@ from cacheproxy.storage.contract import Entry
 class Forms(Protocol):
     """Coded forms of stored bodies (``storage.forms.Forms``)."""
 
+    def offered(self, codings: Sequence[Coding]) -> Sequence[Coding]:
+        """Those of ``codings`` in which forms can be made here."""
+        ...
+
     async def coded(self, key: str, body: bytes, coding: Coding) -> bytes | None:
         """``body``, which is stored under ``key``, in ``coding``; None where that is not to be had."""
         ...
@@ -21,7 +26,7 @@ async def represent(request: RequestHead, entry: Entry, rules: EncodeRules, form
     """``entry`` in the form that ``request`` likes best; what has several forms says so by Vary, whichever it is."""
     if not may_encode(entry.status, entry.fields, len(entry.body), rules):
         return entry
-    coding = coding_for(request.fields, rules.codings)
+    coding = coding_for(request.fields, forms.offered(rules.codings))
     coded = None if coding is None else await forms.coded(entry.key, entry.body, coding)
     if coding is None or coded is None:
         return replace(entry, fields=negotiated_fields(entry.fields))

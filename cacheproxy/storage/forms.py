@@ -1,9 +1,10 @@
 """Coded forms of the bodies in L1: each is made once, when a client first asks for it, and kept beside the body."""
 
 import asyncio
+from collections.abc import Sequence
 
 from cacheproxy.semantics.rules import Coding
-from cacheproxy.storage.compression import FOR_CLIENTS, LARGEST_BYTES, compress
+from cacheproxy.storage.compression import FOR_CLIENTS, LARGEST_BYTES, compress, installed
 from cacheproxy.storage.memory import MemoryStore
 
 AT_ONCE_BYTES = 16 << 10
@@ -22,6 +23,10 @@ class Forms:
         self._turns = asyncio.Semaphore(MAX_THREADS)
         self._making: dict[tuple[int, Coding], asyncio.Task[bytes]] = {}
         """By the body's identity, which lives as long as its task."""
+
+    def offered(self, codings: Sequence[Coding]) -> Sequence[Coding]:
+        """Those of ``codings`` in which forms can be made here."""
+        return installed(codings)
 
     async def coded(self, key: str, body: bytes, coding: Coding) -> bytes | None:
         """``body``, which is stored under ``key``, in ``coding``; None where that is not to be had, or no smaller.

@@ -68,6 +68,13 @@ class Slot(Node):
         if self.body is old.body:
             self.forms = old.forms
 
+    def place_of(self, body: bytes) -> "Slot | FormPlace":
+        """The place of ``body``, which is this slot's or that of one of its forms."""
+        for coding, form in self.forms.items():
+            if form is body and body is not self.body:
+                return FormPlace(self, coding)
+        return self
+
     def let_go(self) -> None:
         """Keep no body alive, for whoever still knows of this slot."""
         self.body = b""
@@ -79,6 +86,31 @@ class Slot(Node):
             self._judged_at = mirror.turn
             self.verdict = mirror.judge(*unfold_tags(self._folded, self._commons), self._vouched_us)
         return self.verdict
+
+
+class FormPlace:
+    """A coded form's place in L1, for whoever is to keep it no longer than its slot does."""
+
+    __slots__ = ("_coding", "_slot")
+
+    def __init__(self, slot: Slot, coding: Coding) -> None:
+        """The form of the body in ``slot``."""
+        self._slot = slot
+        self._coding = coding
+
+    @property
+    def body(self) -> bytes:
+        """The form; empty once the slot was dropped."""
+        return self._slot.forms.get(self._coding, b"")
+
+    @property
+    def visited(self) -> bool:
+        """Whether the slot was asked for."""
+        return self._slot.visited
+
+    @visited.setter
+    def visited(self, visited: bool) -> None:
+        self._slot.visited = visited
 
 
 def _occupied(value: str | bytes) -> int:

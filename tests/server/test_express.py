@@ -1,6 +1,7 @@
 """The express lane says what the ordinary way says, or nothing."""
 
 import asyncio
+import gzip
 import re
 from contextlib import AsyncExitStack
 
@@ -30,6 +31,7 @@ routes:
   - {name: item, match: "GET /items/{id}", cache: {ttl: 9s, key: "items:{id}", tags: ["item:{id}"]}}
   - {name: swr, match: "GET /swr/{id}", cache: {ttl: 3s, key: "swr:{id}", stale_while_revalidate: 5s, tags: [swr]}}
   - {name: address, match: "GET /address/{id}", cache: {ttl: 9s, key: "address:{id}:{client_ip}"}}
+  - {name: coded, match: "GET /coded/{id}", cache: {ttl: 9s, key: "coded:{id}", tags: [swr], encode: {above: 9B}}}
   - {name: spoken, match: "GET /spoken/{id}", cache: {ttl: 9s, key: "spoken:{id}", tags: ["item:{id}"]}}
 """
 HEADS = [
@@ -41,12 +43,16 @@ HEADS = [
     b"GET /items/1 HTTP/1.1\r\nHost: a\r\nRange: bytes=0-1\r\n\r\n",
     b"GET /swr/1 HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET /address/1 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /coded/1 HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n",
+    b'GET /coded/1 HTTP/1.1\r\nHost: a\r\nIf-None-Match: W/"1"\r\n\r\n',
+    b"HEAD /coded/1 HTTP/1.1\r\nHost: a\r\nAccept-Encoding: br\r\n\r\n",
 ]
 NOISE = (
     b"User-Agent: one\r\n", b"User-Agent: two\r\n", b"user-agent: one\r\nUser-Agent:two\r\n", b"Accept: text/html\r\n",
     b"Accept-Language: de\r\n", b"Accept-Language: en\r\n", b"Cookie: a=1\r\n", b"X-Forwarded-For: 198.51.100.7\r\n",
     b"X-Request-ID: mine\r\n", b"X-Request-ID: \xff\r\n", b"Connection: user-agent\r\n", b"Traceparent: 00-1-2-03\r\n",
-    b"Cache-Control: max-age=1\r\n", b"Origin: https://a.example\r\n", b"X-Unknown: 1\r\n",
+    b"Cache-Control: max-age=1\r\n", b"Accept-Encoding: gzip\r\n",
+    b"Cache-Control: no-transform\r\n", b"Origin: https://a.example\r\n", b"X-Unknown: 1\r\n",
 )  # fmt: skip
 """What browsers and balancers send beside."""
 TICKING = re.compile(rb"(x-request-id: )(?!mine)[^\r]*")
@@ -134,6 +140,7 @@ def script(origin: ScriptedOrigin, version: int, kind: str) -> None:
     answer = Answer(status=200, fields=Fields.of(*fields), body=b"version %d" % version)
     for target in ("/items/1", "/swr/1", "/address/1"):
         origin.script(target, answer)
+    origin.script("/coded/1", Answer(status=200, fields=Fields.of(*fields), body=b"version %d " % version * 20))
 
 
 def with_lines(head: bytes, *lines: bytes) -> bytes:
@@ -190,6 +197,36 @@ def test_a_hit_takes_it_and_ages() -> None:
         assert house.express(HEADS[0]) is None
 
     run([], ages)
+
+
+def test_a_coded_hit_takes_it() -> None:
+    """A body in the coding that a client likes is repeated too."""
+
+    async def coded(house: House, _steps) -> None:
+        script(house.origin, 1, "plain")
+        for _ in range(2):
+            answer = await house.ordinary(HEADS[8])
+        assert TICKING.sub(b"", house.express(HEADS[8]) or b"") == TICKING.sub(b"", answer)
+        assert gzip.decompress(answer.partition(b"\r\n\r\n")[2]) == b"version 1 " * 20
+
+    run([], coded)
+
+
+@pytest.mark.parametrize("head", [HEADS[0], HEADS[8]], ids=["identity", "coded"])
+def test_l1_alone_keeps_a_body_alive(head: bytes) -> None:
+    """What the lane knows of a hit lets go of the body, or its coded form, as soon as L1 does."""
+
+    async def held(house: House, _steps) -> None:
+        script(house.origin, 1, "plain")
+        await house.ordinary(head)
+        arrived = house.application.edge.read(head, "http", "192.0.2.1")
+        reply = await house.application.edge.handle(arrived.request, None, arrived.client, lambda _: None)
+        assert isinstance(reply.shelved, Shelved)
+        assert reply.shelved.slot.body is reply.body
+        house.application.state.l1.clear()
+        assert reply.shelved.slot.body == b""
+
+    run([], held)
 
 
 def test_each_answer_has_an_id_of_its_own_unless_the_client_named_it() -> None:

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from cacheproxy.invalidation.contract import Applied, PurgeMode
 from cacheproxy.semantics import tag_clock
 from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.rules import Coding
 from cacheproxy.semantics.tag_clock import PurgeTimes, Stamp, Verdict
 from cacheproxy.semantics.vary import variance
 from cacheproxy.storage.contract import Entry
@@ -311,6 +312,12 @@ class Bounded(RuleBasedStateMachine):
         varied = {"vary": (b"accept-language",), "variance": _variance(language)} if language else {}
         stamp, keep_until = Stamp("e1", self.now_us), self.clock.at + keep_s
         self.store.keep(made(key, stamp, (tag,), body=bytes(size), keep_until=keep_until, **varied))
+
+    @rule(key=st.sampled_from("abcdef"), size=st.integers(0, 3000), coding=st.sampled_from(Coding))
+    def encode(self, key: str, size: int, coding: Coding) -> None:
+        """A coded form of one of the entries under the key."""
+        for slot in self.store._slots(key)[:1]:
+            self.store.keep_form(key, slot.body, coding, bytes(size))
 
     @rule(key=st.sampled_from("abcdef"), language=st.sampled_from(["en", "de"]))
     def find(self, key: str, language: str) -> None:
