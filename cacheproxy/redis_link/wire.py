@@ -1,6 +1,7 @@
 """One connection to a Redis server, on which any number of callers wait for their replies in order."""
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, cast
@@ -13,6 +14,8 @@ from cacheproxy.redis_link.errors import Lost
 
 _UNFINISHED = object()
 """What the reader gives while a reply is incomplete; its default, False, is also a RESP3 reply."""
+_ENDLESS = re.compile(rb"[*%~>|][0-9]{7,}")
+"""The head of a reply with more members than any has that we ask for: its reader would make room for them at once."""
 
 
 def pack(command: Command) -> bytes:
@@ -101,6 +104,9 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand each complete reply to the caller whose turn it is (asyncio.Protocol)."""
         self.heard_at = self._loop.time()
+        if _ENDLESS.match(data) and not self._reader.has_data():
+            self.drop(StateError(Lost.LOST, "not a Redis reply: too many members"))
+            return
         try:
             self._reader.feed(data)
             self._deliver()
