@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 
 from cacheproxy.clock import Clock, SystemClock
 
@@ -21,7 +22,13 @@ class Waiter:
 
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     acknowledged: set[str] = field(default_factory=set)
+    live: frozenset[str] | None = None
+    """Who alone can still answer from memory, once that is certain."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def expected(self, known: frozenset[str]) -> frozenset[str]:
+        """Whose word is needed: of all who are ``known``, or of fewer."""
+        return known if self.live is None else self.live
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +50,11 @@ class Receipts:
         self._clock = clock or SystemClock()
         self._waiting: dict[str, Waiter] = {}
         self._heard_at: dict[str, float] = {}
+        self._listening_since = inf
+
+    def listen(self) -> None:
+        """From now on every heartbeat is heard here, until this is called again: there was a break."""
+        self._listening_since = self._clock.monotonic()
 
     def hear_from(self, replica: str) -> None:
         """A heartbeat of ``replica`` came in."""
@@ -75,6 +87,17 @@ class Receipts:
     def awaits(self, token: str) -> bool:
         """Whether the waiter ``token`` is one of ours, who knows already that we have applied its purge."""
         return token in self._waiting
+
+    def came_round(self, token: str) -> None:
+        """The purge of the waiter ``token`` was heard here, and so was every heartbeat before it.
+
+        After a lease of listening, a replica not heard of has none that it could trust its memory by: the registry,
+        which keeps the dead for a while, need not be believed any more.
+        """
+        waiter = self._waiting.get(token)
+        if waiter is not None and self._clock.monotonic() - self._listening_since >= self.lease_s + MARGIN_S:
+            waiter.live = frozenset({*self.live(), self.replica})
+            waiter.news.set()
 
     def live(self) -> set[str]:
         """Replicas heard of lately enough that they may answer from memory; those gone for long are forgotten."""
@@ -109,17 +132,18 @@ class Receipts:
         A heartbeat that a replica sends after the purge reaches it after the purge. So one that has not applied the
         purge trusts its memory, at the latest, for one lease from now: after that its silence is as good as a word.
         """
-        expected = {*registered, *self.heard_of(), self.replica}
+        known = frozenset({*registered, *self.heard_of(), self.replica})
         lease_ends_s = self.lease_s + MARGIN_S
-        await _until(waiter, expected, min(wait_s, lease_ends_s))
+        await _until(waiter, known, min(wait_s, lease_ends_s))
+        expected = waiter.expected(known)
         silent = set() if wait_s >= lease_ends_s else expected - waiter.acknowledged
         return Outcome(acknowledged=tuple(sorted(expected - silent)), silent=tuple(sorted(silent)))
 
 
-async def _until(waiter: Waiter, expected: set[str], wait_s: float) -> None:
+async def _until(waiter: Waiter, known: frozenset[str], wait_s: float) -> None:
     try:
         async with asyncio.timeout(wait_s):
-            while not expected <= waiter.acknowledged:
+            while not waiter.expected(known) <= waiter.acknowledged:
                 waiter.news.clear()
                 await waiter.news.wait()
     except TimeoutError:

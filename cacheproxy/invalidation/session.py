@@ -82,6 +82,7 @@ class Session:
         """Follow until the connection is lost. StateError says how."""
         bus = self._parts.clock.layout.bus
         subscription = await self._parts.subscriber.subscribe((bus, *self._rules.channels), self._rules.patterns)
+        self._parts.receipts.listen()
         inbox = Inbox(subscription)
         beating = None
         try:
@@ -199,6 +200,8 @@ class Session:
         if at is not None:
             self._mapped = Mapped(epoch=at.epoch, at_us=at.at_us)
         waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            self._parts.receipts.came_round(waiter)
         theirs = [waiter for waiter in waiters if not self._parts.receipts.awaits(waiter)]
         with contextlib.suppress(StateError):
             await self._parts.clock.acknowledge(theirs, self._parts.receipts.replica)

@@ -52,7 +52,8 @@ class TieredStore:
         if far is None or (near is not None and near.entry.received_at >= far.entry.received_at):
             return near
         by_now = self.l1.peek(key, request)
-        if by_now is None or by_now.entry.received_at < far.entry.received_at:  # else another reader has kept it
+        newer = by_now is None or by_now.entry.received_at < far.entry.received_at  # else another reader has kept it
+        if newer and far.verdict is Verdict.VALID:  # a soft purge may be older than all that L1 was told: L1 forgets it
             self.l1.keep(far.entry, far.vouched_us)
         return far
 

@@ -7,6 +7,11 @@ from typing import Protocol, cast
 
 from cacheproxy.upstream.reasons import Reason, failure
 
+LATE_S = 0.1
+"""By this much later than it should be, a timer was held up by us: the process stood still, or its event loop did."""
+GRACE_S = 0.05
+"""What the origin is then given on top: its answer may be here already, unread."""
+
 
 class User(Protocol):
     """Whoever uses a connection at the moment."""
@@ -222,6 +227,7 @@ class Connection(asyncio.Protocol):
 
     def _tick(self) -> None:
         self._timer = None
+        late_s = self._loop.time() - self._armed_at
         self._armed_at = math.inf
         if self._deadline > self._loop.time():
             if self._deadline != math.inf:
@@ -229,6 +235,8 @@ class Connection(asyncio.Protocol):
         elif self._limit_reason is Reason.WRITE_TIMEOUT and self._unsent() < self._stalled_bytes:
             self._stalled_bytes = self._unsent()
             self.limit(Reason.WRITE_TIMEOUT, self.stall_s)
+        elif late_s > LATE_S:
+            self._arm(self._loop.time() + GRACE_S)
         else:
             self.fail(failure(self._limit_reason))
 

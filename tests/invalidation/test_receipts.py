@@ -72,6 +72,31 @@ async def test_after_a_lease_silence_is_as_good_as_a_word():
     assert (outcome.acknowledged, outcome.silent) == (("one", "two"), ())
 
 
+async def test_the_dead_are_not_waited_for(receipts, time):
+    """Whoever has not been heard of in a lease of listening is off, though the registry has its name still."""
+    receipts.listen()
+    time.at += receipts.lease_s + 2 * MARGIN_S
+    receipts.hear_from("two")
+    with receipts.waiter() as waiter:
+        waiting = asyncio.create_task(receipts.collect(waiter, ["two", "dead"], 20))
+        await asyncio.sleep(0)
+        receipts.came_round(waiter.token)
+        receipts.acknowledge(waiter.token, "two")
+        outcome = await waiting
+    assert (outcome.acknowledged, outcome.silent) == (("one", "two"), ())
+
+
+async def test_the_registry_is_believed_until_a_lease_was_listened_for(receipts, time):
+    """A replica not heard of may have sent its heartbeat while we could not hear it: before we began, or in a break."""
+    for _ in range(2):
+        receipts.listen()
+        time.at += receipts.lease_s
+        with receipts.waiter() as waiter:
+            receipts.came_round(waiter.token)
+            outcome = await receipts.collect(waiter, ["two"], 0.01)
+        assert outcome.silent == ("two",)
+
+
 async def test_late_and_foreign_acknowledgements_are_nobodys(receipts):
     """A waiter that has left, or that another replica waits by, is not known here."""
     with receipts.waiter() as waiter:

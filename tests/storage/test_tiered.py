@@ -60,6 +60,17 @@ async def test_a_purged_entry_is_not_promoted(tiered: TieredStore, redis_place, 
     assert len(memory) == 0
 
 
+async def test_what_was_softly_purged_before_we_listened_stays_stale(redis_place, entry: MakeEntry, clock) -> None:
+    """L1 was never told of that purge, and cannot vouch for what L2's clock calls stale."""
+    await redis_place.store.write(entry())
+    await redis_place.purge(200, "articles", mode=PurgeMode.SOFT)
+    await redis_place.purge(300, "something-else")
+    tiered = TieredStore(MemoryStore(1 << 20, clock=clock), redis_place.store, clock)
+    tiered.l1.trust(trusted=True, epoch="e1", base_us=200)
+    verdicts = [found.verdict for _ in range(2) if (found := await tiered.read("k", ANY))]
+    assert verdicts == [Verdict.STALE, Verdict.STALE]
+
+
 async def test_a_purge_heard_on_the_way_counts(tiered: TieredStore, memory, entry: MakeEntry) -> None:
     """A purge that this replica has acknowledged is not undone by an answer of L2 from before it."""
     await tiered.l2.write(entry())
