@@ -86,7 +86,7 @@ def _origin_requests(results: Results) -> float | None:
 AIMS = (
     Aim(what="hit-small, by nginx", figure=_against("hit-small", "nginx"), bound=1.05),
     Aim(what="hit-small, by Varnish", figure=_against("hit-small", "Varnish"), bound=1.6),
-    Aim(what="hit-clients, by nginx", figure=_against("hit-clients", "nginx"), bound=1.05),
+    Aim(what="hit-clients, by nginx", figure=_against("hit-clients", "nginx"), bound=1.0),
     Aim(what="hit-zipf, by nginx", figure=_against("hit-zipf", "nginx"), bound=1.0),
     Aim(what="hit-zipf, by Varnish", figure=_against("hit-zipf", "Varnish"), bound=1.5),
     Aim(what="not-modified, by nginx", figure=_against("not-modified", "nginx"), bound=0.85),

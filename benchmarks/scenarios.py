@@ -36,14 +36,15 @@ SCENARIOS = (
         on=(*CACHES, "FastAPI"),
     ),
     Scenario(
-        name="hit-clients",
-        says="hit, 300 B, 1,000 browsers with fields of their own",
-        load=Load(target="/items/1", kind="clients", count=1_000),
-    ),
-    Scenario(
         name="hit-zipf",
         says="hit, 10,000 keys of 2 KB, zipf",
         load=Load(target="/pages/", kind="zipf", count=10_000),
+        fill=10_000,
+    ),
+    Scenario(
+        name="hit-clients",
+        says="the same, asked for by 1,000 browsers with fields of their own",
+        load=Load(target="/pages/", kind="clients", count=10_000),
         fill=10_000,
     ),
     Scenario(name="hit-100KB", says="hit, 100 KB", load=Load(target="/large/1"), on=(*CACHES, "FastAPI")),

@@ -1,7 +1,7 @@
 -- wrk -s wrk.lua URL -- METHOD KIND TARGET COUNT [NAME:VALUE]
 --   KIND one:  TARGET again and again
---        clients: the same by COUNT browsers in turn, each with a user agent, a referrer and cookies of its own
 --        zipf: TARGET with a number of 1 .. COUNT behind it, the n-th with a probability in proportion to 1/n
+--        clients: the same, asked for by 1,000 browsers, each with a user agent, a referrer and cookies of its own
 --        each: TARGET with a number behind it that is never the same, from COUNT on
 -- Prints what wrk measured as one JSON object on the last line.
 
@@ -22,6 +22,13 @@ wrk.headers["Priority"] = "u=1, i"
 wrk.headers["Cookie"] = "_ga=GA1.1.123456789.1700000000; theme=dark; consent=yes"
 
 local SAMPLES = 16384
+local CLIENTS = 1000
+
+local function speak_as(client)
+  wrk.headers["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/130.0." .. client .. " Safari/537.36"
+  wrk.headers["Referer"] = "https://app.example.com/articles/" .. client
+  wrk.headers["Cookie"] = "_ga=GA1.1." .. client .. ".1700000000; theme=dark; consent=yes"
+end
 
 local function zipf(count)
   local sums, sum = {}, 0
@@ -51,23 +58,14 @@ function init(args)
     local name, value = args[i]:match("^([^:]+):(.*)$")
     wrk.headers[name] = value
   end
-  if kind == "zipf" then
+  if kind == "zipf" or kind == "clients" then
     local draw, ready, at = zipf(count), {}, 0
-    for i = 1, SAMPLES do ready[i] = wrk.format(nil, target .. draw()) end
+    for i = 1, SAMPLES do
+      if kind == "clients" then speak_as(math.random(CLIENTS)) end
+      ready[i] = wrk.format(nil, target .. draw())
+    end
     request = function()
       at = at % SAMPLES + 1
-      return ready[at]
-    end
-  elseif kind == "clients" then
-    local ready, at = {}, 0
-    for i = 1, count do
-      wrk.headers["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/130.0." .. i .. " Safari/537.36"
-      wrk.headers["Referer"] = "https://app.example.com/articles/" .. i
-      wrk.headers["Cookie"] = "_ga=GA1.1." .. i .. ".1700000000; theme=dark; consent=yes"
-      ready[i] = wrk.format(nil, target)
-    end
-    request = function()
-      at = at % count + 1
       return ready[at]
     end
   elseif kind == "each" then
