@@ -9,7 +9,7 @@ from cacheproxy.engine.fill_job import Filled, Outcome, Passed
 from cacheproxy.engine.record import Journal
 from cacheproxy.engine.repeating import Shelf, repeatable_hit
 from cacheproxy.engine.reply import Reply
-from cacheproxy.engine.represent import Forms, represent
+from cacheproxy.engine.represent import Forms, passing, represent
 from cacheproxy.engine.serve import reply_from, reply_through, whole_seconds
 from cacheproxy.semantics.freshness import current_age
 from cacheproxy.storage.contract import Entry
@@ -59,6 +59,9 @@ class Replies:
                 exchange.stored = gathered
                 if reason is not None:
                     exchange.detail = reason
+                rules = exchange.route.cache
+                if gathered and rules is not None and rules.encode is not None:
+                    head = passing(head, body.length, rules.encode)
                 complete = getattr(body, "complete", None)
                 return reply_through(head, body if complete is None else complete)
             case _:

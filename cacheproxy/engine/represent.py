@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from cacheproxy.semantics.coding import coded_fields, coding_for, may_encode, negotiated_fields
-from cacheproxy.semantics.head import RequestHead
+from cacheproxy.semantics.head import RequestHead, ResponseHead
 from cacheproxy.semantics.rules import Coding, EncodeRules
 from cacheproxy.storage.contract import Entry
 
@@ -31,3 +31,11 @@ async def represent(request: RequestHead, entry: Entry, rules: EncodeRules, form
     if coding is None or coded is None:
         return replace(entry, fields=negotiated_fields(entry.fields))
     return replace(entry, fields=coded_fields(entry.fields, coding), body=coded)
+
+
+def passing(head: ResponseHead, length: int | None, rules: EncodeRules) -> ResponseHead:
+    """``head`` of what goes to the client as it arrives, and is stored meanwhile: later it may have several forms."""
+    body_bytes = rules.above_bytes + 1 if length is None else length
+    if not may_encode(head.status, head.fields, body_bytes, rules):
+        return head
+    return ResponseHead(head.status, negotiated_fields(head.fields))

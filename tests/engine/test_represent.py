@@ -120,6 +120,14 @@ async def test_a_client_may_want_it_untouched(house) -> None:
     assert (TEXT, "Accept-Encoding") == (answer.body, answer["vary"])
 
 
+async def test_what_is_still_arriving_goes_on_as_it_is(house) -> None:
+    """Nobody waits for the end of a body to get its beginning; that later clients may get another form is said."""
+    house.origin.script("/doc/1", Answer(status=200, fields=Fields.of(TYPE), parts=(TEXT[:9], TEXT[9:])))
+    first, second = await house.ask("/doc/1", GZIP), await house.ask("/doc/1", GZIP)
+    assert (TEXT, None, "Accept-Encoding") == (first.body, first["content-encoding"], first["vary"])
+    assert (gzip.decompress(second.body), "HIT") == (TEXT, second["x-cache"])
+
+
 async def test_followers_get_their_own_form(house) -> None:
     """Of those who wait for one fetch each is answered as it likes."""
     herd = [house.asking("/doc/1", *lines) for lines in ([GZIP], [BR], [], [GZIP])]
@@ -143,7 +151,7 @@ async def test_what_is_confirmed_keeps_its_forms(house) -> None:
     second = await house.ask("/doc/1", GZIP)
     assert "REVALIDATED" == second["x-cache"]
     assert first.body is second.body
-    assert '"1"' == house.origin.requests[-1].fields.get(b"if-none-match").decode()
+    assert '"1"' == house.origin.received[-1].head.fields.get(b"if-none-match").decode()
 
 
 async def test_a_stale_answer_is_coded_too(house) -> None:
