@@ -13,11 +13,13 @@ from cacheproxy.invalidation.outbox import Outbox
 from cacheproxy.invalidation.receipts import Receipts
 from cacheproxy.invalidation.tag_clock import TagClock, background
 from cacheproxy.redis_link.contract import Budget
+from cacheproxy.redis_link.errors import Lost
 from cacheproxy.semantics.tag_clock import Stamp
 
 log = structlog.get_logger(__name__)
 
 RETRY_S = 0.25
+_BROKE_OFF = {Lost.LOST, Lost.TIMEOUT}
 
 
 class RedisPurger:
@@ -43,10 +45,9 @@ class RedisPurger:
     async def purge(self, purge: Purge, *, wait_s: float | None = None) -> Receipt:
         """Purge on every replica; with ``wait_s``, come back when all live ones have. StateError if not recorded."""
         if wait_s is None:
-            recorded = await self._record(purge)
-            return _receipt(recorded)
+            return _receipt(await self._insist(purge))
         with self._receipts.waiter() as waiter:
-            recorded = await self._record(purge, waiter.token, background())
+            recorded = await self._insist(purge, waiter.token)
             outcome = await self._receipts.collect(waiter, recorded.replicas, wait_s)
         return replace(_receipt(recorded), acknowledged=outcome.acknowledged, silent=outcome.silent)
 
@@ -65,6 +66,19 @@ class RedisPurger:
             self._flushing.cancel()
             await asyncio.wait([self._flushing])
             log.error("purges_lost")
+
+    async def _insist(self, purge: Purge, waiter: str = "") -> Recorded:
+        """Record ``purge``, and again where the connection broke: twice is harmless, and requests cut off what is slow.
+
+        StateError if Redis is away.
+        """
+        budget = background()
+        while True:
+            try:
+                return await self._record(purge, waiter, budget)
+            except StateError as error:
+                if error.reason not in _BROKE_OFF or asyncio.get_running_loop().time() >= budget.deadline:
+                    raise
 
     async def _record(
         self, purge: Purge, waiter: str = "", budget: Budget | None = None, watch: Watch | None = None

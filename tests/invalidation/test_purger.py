@@ -158,6 +158,20 @@ async def test_a_purge_that_was_not_recorded_is_an_error(fresh_valkey, replica, 
     assert one.ledger.applied == []
 
 
+async def test_a_purge_outlives_the_connection_it_was_sent_on(fresh_valkey, replica, hard):
+    """A call that was given less time cuts off the connection on which Redis is slow: the purge goes by another."""
+    one = replica(fresh_valkey.url, "one")
+    await one.ready()
+    fresh_valkey.pause()
+    loop = asyncio.get_running_loop()
+    purging = asyncio.create_task(one.purger.purge(hard("a"), wait_s=20))
+    await asyncio.sleep(0)
+    for wire in one.roles.bus._wires:
+        loop.call_later(0.05, wire.drop, StateError("timeout", "another's call waited in full"))
+    loop.call_later(0.2, fresh_valkey.resume)
+    assert (await purging).silent == ()
+
+
 async def test_purges_wait_for_redis_and_memory_rests_meanwhile(fresh_valkey, replica, hard, soft):
     """While Redis does not know of a purge nothing is answered from memory; then it is told, merged, in order."""
     one = replica(fresh_valkey.url, start=False)
