@@ -141,11 +141,18 @@ class _Api:
     async def explain(self, request: Request) -> Response:
         """The explanation, and what is stored under its key where Redis says."""
         explanation = self._deps.explain(parse_question(request.query_params))
-        stored = None
-        if explanation.key and self._deps.keys is not None:
-            now = SystemClock.now()
-            stored = [_summary(shown_entry(entry, now)) for entry in await self._deps.keys.entries(explanation.key)]
-        return JSONResponse({**asdict(explanation), "stored": stored})
+        return JSONResponse({**asdict(explanation), "stored": await self._stored(explanation.key)})
+
+    async def _stored(self, key: str) -> list[Mapping[str, object]] | None:
+        """What is stored under ``key``. None where nobody says: the rest is told without Redis, too."""
+        if not key or self._deps.keys is None:
+            return None
+        try:
+            entries = await self._deps.keys.entries(key)
+        except StateError:
+            return None
+        now = SystemClock.now()
+        return [_summary(shown_entry(entry, now)) for entry in entries]
 
     async def reload(self, _request: Request) -> Response:
         return JSONResponse(dict(await self._deps.reload()))

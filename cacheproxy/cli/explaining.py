@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -106,18 +106,22 @@ def _print_for_people(shown: dict[str, Any]) -> None:
         print()
         _print_considered(considered)
         print()
-    key, stored = shown["key"], shown.pop("stored", None)
+    asked_live, stored = "stored" in shown, shown.pop("stored", None)
     print_pairs((name.replace("_", " "), _joined(value)) for name, value in shown.items())
-    if key and stored is not None:
-        print_pairs(
-            [("stored", "nothing usable: the next request is a miss")] if not stored else map(_stored, stored)
-        )
+    if asked_live and shown["key"]:
+        print_pairs(_all_stored(stored))
 
 
 def _print_considered(rules: Sequence[Mapping[str, str]]) -> None:
     for rule in rules:
         why_not = rule["why_not"]
         print(f"  {'  ' if why_not else '->'} {rule['route']}: {rule['match']}{f'   ({why_not})' if why_not else ''}")
+
+
+def _all_stored(entries: Sequence[Mapping[str, Any]] | None) -> Iterable[tuple[str, str]]:
+    if entries is None:
+        return [("stored", "not known: Redis does not say")]
+    return map(_stored, entries) if entries else [("stored", "nothing usable: the next request is a miss")]
 
 
 def _stored(entry: Mapping[str, Any]) -> tuple[str, str]:

@@ -48,6 +48,8 @@ class StoredInADict:
     async def entries(self, key: str) -> list[Entry]:
         """What was put."""
         self._check(key)
+        if self.fault is not None:
+            raise self.fault
         return [self.kept[key]] if key in self.kept else []
 
     async def put(self, key: str, fields: Fields, body: bytes, ttl_s: float) -> Entry:
@@ -162,7 +164,12 @@ class Rest:
             interpret=Interpreter(EVENTS).interpret,
             ready=lambda: self.readiness,
             purge=self.purge,
-            stats=lambda: {"version": "0.0.0"},
+            stats=lambda: {
+                "version": "0.0.0",
+                "replica": "one",
+                "policy": {"digest": "beef", "routes": 1},
+                "parts": {"bus": "connected"},
+            },
             routes=lambda: [{"name": "article"}],
             explain=self.explain,
             reload=self.reload,

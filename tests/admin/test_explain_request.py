@@ -2,7 +2,7 @@
 
 import pytest
 
-from cacheproxy.errors import Fault, PolicyError
+from cacheproxy.errors import Fault, PolicyError, StateError
 from cacheproxy.policy.explain import Explanation
 
 
@@ -36,11 +36,13 @@ async def test_what_is_stored_for_it_is_said(client):
         assert "body" not in stored
 
 
-@pytest.mark.parametrize("without", ["keys", "key"])
+@pytest.mark.parametrize("without", ["keys", "key", "answer"])
 async def test_nothing_is_said_of_a_store_where_there_is_none(client, rest, without):
-    """No Redis, or a request that no cache is asked for."""
+    """No Redis, one that does not answer, or a request that no cache is asked for."""
     if without == "keys":
         rest.keys = None
+    elif without == "answer":
+        rest.keys.fault = StateError("timeout")
     else:
         rest.explanation = Explanation(decision="pass", reason="no route")
     async with client() as admin:

@@ -60,5 +60,8 @@ def test_a_live_explanation_asks_the_sidecar(run, admin_port) -> None:
     path = "/api/v1/explain?method=GET&target=%2Fa%3Fb%3D1&client_ip=127.0.0.1&header=Accept%3A+%2A%2F%2A&tenant=t"
     assert admin_port.asked[0][:2] == ("GET", path)
     assert "Host: localhost" not in ran.out
-    admin_port.answer = {**admin_port.answer, "decision": "refuse", "stored": [], "considered": []}
+    for stored, words in ((None, "not known"), ([], "nothing usable")):
+        admin_port.answer = {**admin_port.answer, "stored": stored}
+        assert f"stored  {words}" in run("explain", "GET", "/a", "--live", "--admin", admin_port.address).out
+    admin_port.answer = {**admin_port.answer, "decision": "refuse", "considered": []}
     assert run("explain", "GET", "/a", "--live", "--admin", admin_port.address).code == 1
