@@ -3,10 +3,10 @@
 import asyncio
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import assert_never
 
 from cacheproxy.clock import Clock
+from cacheproxy.engine.active import Active
 from cacheproxy.engine.admission import Admission
 from cacheproxy.engine.allowed import allowed, may_look_up
 from cacheproxy.engine.degrade import Degrade, Role
@@ -17,6 +17,7 @@ from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.identify import Identifier, sealed
 from cacheproxy.engine.leaving import leaving
 from cacheproxy.engine.over_limit import answer_limited, refuse, served, stale_will_do
+from cacheproxy.engine.passage import Begun, passage_of
 from cacheproxy.engine.posted import posted_key
 from cacheproxy.engine.problems import refused, unavailable
 from cacheproxy.engine.record import Journal
@@ -30,7 +31,7 @@ from cacheproxy.limits.contract import Asked, Limited
 from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.keys import NoKey, cache_key
 from cacheproxy.policy.route import Policy, Served
-from cacheproxy.policy.router import Match, Router
+from cacheproxy.policy.router import Match
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.semantics.cache_status import Detail
 from cacheproxy.semantics.freshness import current_age
@@ -39,19 +40,6 @@ from cacheproxy.semantics.plan import Fetch, Forward, Refuse, Revalidate, Serve,
 from cacheproxy.semantics.tag_clock import Verdict
 from cacheproxy.storage.contract import Entry, Found, Store
 from cacheproxy.upstream.contract import OnInterim, RequestBody
-
-
-class Active:
-    """The policy in force. A reload replaces it whole; a request keeps the one it began with."""
-
-    __slots__ = ("match", "policy", "router")
-
-    def __init__(self, policy: Policy, router: Router) -> None:
-        """Route by ``router``, remembering the latest."""
-        self.policy = policy
-        self.router = router
-        self.match = lru_cache(maxsize=2048)(router.match)
-        """``Router.match``: a pure function, and most requests are for few targets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +92,17 @@ class Engine:
         client: Client,
         on_interim: OnInterim | None = None,
         asked: Asked | None = None,
+        begun: Begun | None = None,
     ) -> Reply:
         """The answer to ``request``. Whatever goes wrong on the way is an answer too.
 
-        ``asked`` is what its limits have said of it already.
+        ``asked`` is what its limits have said of it already; ``begun`` says that it was sent on, and by what policy.
         """
-        active = self.active
+        active = self.active if begun is None else begun.passage.active
         exchange = self._begin(request, body, client, on_interim, active.policy)
         exchange.asked = asked
+        if begun is not None:
+            exchange.begun, exchange.request_id, exchange.started = begun.sent, begun.request_id.decode(), begun.started
         try:
             reply = await self._answer(exchange, active)
         except ClientError as error:
@@ -179,9 +170,13 @@ class Engine:
         if not self._keyed(exchange):
             limited = limited or await self._admission.admit(exchange, Served.MISS)
             exchange.key = posted_key(exchange, active.match, self._prefix)
-            return refuse(exchange, limited) if limited else await self._forwarder.forward(exchange)
+            return refuse(exchange, limited) if limited else await self._forward(exchange, active)
         found = await self._look_up(exchange) if may_look_up(exchange) else None
         return await self._carry_out(exchange, found, limited)
+
+    async def _forward(self, exchange: Exchange, active: Active) -> Reply:
+        reply = await self._forwarder.forward(exchange)
+        return Reply(reply.status, reply.fields, reply.body, passage=passage_of(exchange, active))
 
     def _keyed(self, exchange: Exchange) -> bool:
         """Step 5: whether the cache has a part in this; then ``exchange.key`` is set."""

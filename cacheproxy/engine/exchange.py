@@ -17,7 +17,7 @@ from cacheproxy.semantics.plan import Forward
 from cacheproxy.semantics.storing import PassReason
 from cacheproxy.sessions.contract import Session
 from cacheproxy.storage.contract import Tier
-from cacheproxy.upstream.contract import OnInterim, RequestBody
+from cacheproxy.upstream.contract import OnInterim, RequestBody, Sent
 
 
 class XCache(StrEnum):
@@ -61,6 +61,8 @@ class Exchange:
     key: CacheKey | None = None
     """None where the cache has no part in it. A POST's is that of a GET for the same target."""
 
+    begun: Sent | None = None
+    """It is on its way to the origin already, unless the way there has been met since."""
     session: Session | None = None
     """The session it is answered for."""
     checks: tuple[Check, ...] = ()

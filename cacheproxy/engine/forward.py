@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.origin_side import OriginSide
@@ -12,7 +13,7 @@ from cacheproxy.engine.serve import reply_through
 from cacheproxy.engine.shared_body import SharedBody
 from cacheproxy.engine.tasks import Tasks
 from cacheproxy.invalidation.contract import Purge, Purger, Receipt, Watch
-from cacheproxy.invalidation.tags import response_purges
+from cacheproxy.invalidation.tags import TagFault, response_purges
 from cacheproxy.policy.lookup import lookup_of
 from cacheproxy.policy.tags import path_tag, render_tags, tenant_tag
 from cacheproxy.semantics.fields import Fields
@@ -22,6 +23,15 @@ from cacheproxy.semantics.invalidation import SAFE_METHODS, changes_something, i
 from cacheproxy.upstream.contract import ResponseBody
 
 Answer = tuple[ResponseHead, ResponseBody | SharedBody]
+
+
+@dataclass(frozen=True, slots=True)
+class Untrue:
+    """What an answer to an unsafe method makes untrue."""
+
+    purge: Purge
+    refused: TagFault | None
+    """Why what the answer itself names is not heard."""
 
 
 class Forwarder:
@@ -53,21 +63,31 @@ class Forwarder:
     async def _write(self, exchange: Exchange) -> Answer:
         begun = await self._posted.begin(exchange)
         head, body = await self._origin.send(exchange, exchange.request, exchange.body)
-        if not changes_something(exchange.request, head):
+        untrue = untrue_by(exchange, head)
+        if untrue is None:
             return head, body
         try:
-            purged = await self._purge(exchange, head, self._posted.watch(exchange, begun, head))
+            purged = await self._purge(untrue, self._posted.watch(exchange, begun, head))
             return head, await self._posted.keep(exchange, begun, purged, head, body)
         except BaseException:
             await body.aclose()
             raise
 
-    async def _purge(self, exchange: Exchange, head: ResponseHead, watch: Watch | None) -> Receipt | None:
+    async def _purge(self, untrue: Untrue, watch: Watch | None) -> Receipt | None:
+        self._note(untrue)
+        return await self._purger.purge_soon(untrue.purge, watch)
+
+    def purge_now(self, untrue: Untrue) -> bool:
+        """Purge what is ``untrue``; False, and nothing is done, where that would have to be waited for."""
+        if not self._purger.purge_now(untrue.purge):
+            return False
+        self._note(untrue)
+        return True
+
+    def _note(self, untrue: Untrue) -> None:
         self._recorder.event(Event.INVALIDATION, "write")
-        named = response_purges(head.fields)
-        if named.refused:
-            self._recorder.event(Event.EVENT_DROPPED, named.refused)
-        return await self._purger.purge_soon(Purge(tags=_purged(exchange, head, named.tags)), watch)
+        if untrue.refused:
+            self._recorder.event(Event.EVENT_DROPPED, untrue.refused)
 
     def _let_go(self, writing: "asyncio.Task[Answer]") -> None:
         """The client left: nobody will read the answer's body."""
@@ -78,6 +98,14 @@ class Forwarder:
 def _through(head: ResponseHead, body: ResponseBody | SharedBody) -> Reply:
     complete = None if isinstance(body, SharedBody) else body.complete
     return reply_through(head, body if complete is None else complete)
+
+
+def untrue_by(exchange: Exchange, head: ResponseHead) -> Untrue | None:
+    """What is to be purged when ``exchange`` was answered with ``head``; None where nothing has changed."""
+    if not changes_something(exchange.request, head):
+        return None
+    named = response_purges(head.fields)
+    return Untrue(Purge(tags=_purged(exchange, head, named.tags)), named.refused)
 
 
 def _purged(exchange: Exchange, head: ResponseHead, named: Sequence[str]) -> tuple[str, ...]:

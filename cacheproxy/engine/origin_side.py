@@ -8,7 +8,9 @@ from cacheproxy.errors import UpstreamError
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.forwarding import request_fields, response_fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
-from cacheproxy.upstream.contract import OnInterim, Origin, RequestBody, ResponseBody
+from cacheproxy.upstream.bodies import at_hand
+from cacheproxy.upstream.contract import OnInterim, Origin, Prepared, RequestBody, ResponseBody, Sent
+from cacheproxy.upstream.request_head import prepare
 
 MAX_KNOWN = 1024
 _REQUEST_ID = frozenset({b"x-request-id"})
@@ -29,31 +31,46 @@ class OriginSide:
     ) -> tuple[ResponseHead, ResponseBody]:
         """The origin's response to ``request`` as it came. UpstreamError. What is learnt is noted in ``exchange``."""
         fields = self._fields(exchange, request)
-        started = self._clock.monotonic()
+        begun, exchange.begun = exchange.begun, None
+        started = self._clock.monotonic() if begun is None else exchange.started
         try:
-            head, arriving = await self._origin.send(request.with_fields(fields), body, _onward(exchange))
+            head, arriving = await self._origin.send(request.with_fields(fields), body, _onward(exchange), begun)
         except UpstreamError as error:
             self._recorder.event(Event.UPSTREAM, error.reason)
             raise
         finally:
             exchange.upstream_s += self._clock.monotonic() - started
-        self._recorder.event(Event.UPSTREAM, "ok")
+        self.answered()
         exchange.forward_status = head.status
         return head, arriving
 
+    def answered(self) -> None:
+        """Note that the origin answered a request."""
+        self._recorder.event(Event.UPSTREAM, "ok")
+
+    def prepare(self, exchange: Exchange) -> Prepared:
+        """The request of ``exchange`` as it goes on, to be sent again and again."""
+        request = exchange.request
+        return prepare(request.with_fields(self._kept(exchange, request)), at_hand(exchange.body))
+
+    def begin(self, prepared: Prepared, request_id: bytes, content: bytes | None) -> Sent | None:
+        """Send what is ``prepared`` at once, if that can be."""
+        return self._origin.begin(prepared, request_id, content)
+
     def _fields(self, exchange: Exchange, request: RequestHead) -> Fields:
-        """What goes on of the fields of ``request``, and its id. A head that came before is not gone through again."""
+        fields = self._kept(exchange, request).plus((b"x-request-id", exchange.request_id.encode()))
+        return sealed(exchange, request.with_fields(fields), self._clock.now()) if exchange.seal_secret else fields
+
+    def _kept(self, exchange: Exchange, request: RequestHead) -> Fields:
+        """What goes on of the fields of ``request``, less its id. A head that came before is not gone through again."""
         cached = exchange.route.cache is not None
         known = self._known.get(id(request))
         if known is not None and known[0] is request and known[1] is cached:
-            fields = known[2]
-        else:
-            fields = request_fields(request, protected=exchange.identity_names, surrogate=cached)
-            fields = fields.without(_REQUEST_ID)
-            if request is exchange.request:
-                self._remember(request, fields, cached=cached)
-        fields = fields.plus((b"x-request-id", exchange.request_id.encode()))
-        return sealed(exchange, request.with_fields(fields), self._clock.now()) if exchange.seal_secret else fields
+            return known[2]
+        fields = request_fields(request, protected=exchange.identity_names, surrogate=cached).without(_REQUEST_ID)
+        if request is exchange.request:
+            self._remember(request, fields, cached=cached)
+        return fields
 
     def _remember(self, request: RequestHead, fields: Fields, *, cached: bool) -> None:
         if len(self._known) >= MAX_KNOWN:

@@ -49,7 +49,18 @@ class Journal:
             hit=hit,
         )
         if self._wanted(hit=hit):
-            self._log.info("request", **_line(exchange, reply, seconds))
+            self.write(exchange, reply.status, seconds)
+
+    def write(self, exchange: Exchange, status: int, seconds: float) -> None:
+        """Write the line of ``exchange``, which was answered with ``status``."""
+        self._log.info("request", **_line(exchange, status, seconds))
+
+    def passed(self, method: str, route: str, seconds: float) -> bool:
+        """Note a request that went past the cache at once; False where it is to have a line as well."""
+        self._recorder.request(
+            method=method, route=route, cache_status="bypass", seconds=seconds, resource_type="", hit=False
+        )
+        return self._lines is AccessLog.OFF
 
     def refused(self, reason: str) -> None:
         """Note that a request was refused for what it was: ``reason`` is the code of its ClientError."""
@@ -94,12 +105,12 @@ def resource_type(route: Route) -> str:
     return route.name if route.key is None else route.key.text.partition(":")[0]
 
 
-def _line(exchange: Exchange, reply: Reply, seconds: float) -> dict[str, Any]:
+def _line(exchange: Exchange, status: int, seconds: float) -> dict[str, Any]:
     line: dict[str, Any] = {
         "request_id": exchange.request_id,
         "method": exchange.request.method,
         "path": exchange.request.path.decode("latin-1"),
-        "status": reply.status,
+        "status": status,
         "route": exchange.route.name,
         "operation": "get",
         "resource_type": resource_type(exchange.route),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
 
+from cacheproxy.engine.passage import Passage
 from cacheproxy.limits.contract import Check
 from cacheproxy.policy.route import LimitHeaders, Policy
 from cacheproxy.semantics.fields import Fields, Pair
@@ -94,10 +95,12 @@ class Reply:
     body: bytes | ReplyStream = b""
     shelved: Shelved | Blocked | None = None
     """What it hangs on, where the express lane may repeat it."""
+    passage: Passage | None = None
+    """How its request is sent on again, where that hangs on the request's head alone."""
 
     def with_fields(self, fields: Fields) -> "Reply":
         """The same reply with other fields."""
-        return Reply(self.status, fields, self.body, self.shelved)
+        return Reply(self.status, fields, self.body, self.shelved, self.passage)
 
 
 def problem(status: int, reason: str, detail: str, *extra: Pair) -> Reply:

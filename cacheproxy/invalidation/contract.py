@@ -64,6 +64,10 @@ class Purger(Protocol):
         """Purge on every replica; with ``wait_s``, come back when all live ones have. StateError if not recorded."""
         ...
 
+    def purge_now(self, purge: Purge) -> bool:
+        """Purge as ``purge_soon``, where that needs no waiting; False, and nothing is done, where it does."""
+        ...
+
     async def purge_soon(self, purge: Purge, watch: Watch | None = None) -> Receipt | None:
         """Purge now if Redis answers, else as soon as it does: kept (bounded) and applied before L2 is read again."""
         ...

@@ -37,6 +37,11 @@ class LocalPurger:
         """Purge at once."""
         return self._purge(purge, undisturbed=False)
 
+    def purge_now(self, purge: Purge) -> bool:
+        """Purge at once."""
+        self._purge(purge, undisturbed=False)
+        return True
+
     async def purge_soon(self, purge: Purge, watch: Watch | None = None) -> Receipt:
         """Purge at once."""
         return self._purge(purge, undisturbed=watch is not None and self._undisturbed(watch))

@@ -51,6 +51,10 @@ class RedisPurger:
             outcome = await self._receipts.collect(waiter, recorded.replicas, wait_s)
         return replace(_receipt(recorded), acknowledged=outcome.acknowledged, silent=outcome.silent)
 
+    def purge_now(self, purge: Purge) -> bool:  # noqa: ARG002 - whatever it names
+        """Never: Redis is to know of it."""
+        return False
+
     async def purge_soon(self, purge: Purge, watch: Watch | None = None) -> Receipt | None:
         """Purge now if Redis answers; else None, and it is done as soon as Redis does. L1 rests until then."""
         try:

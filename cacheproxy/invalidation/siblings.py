@@ -50,6 +50,10 @@ class SharingPurger:
         told = await self._tell(purge)
         return replace(receipt, acknowledged=(*receipt.acknowledged, *told))
 
+    def purge_now(self, purge: Purge) -> bool:  # noqa: ARG002 - whatever it names
+        """Never: the siblings are to know of it."""
+        return False
+
     async def purge_soon(self, purge: Purge, watch: Watch | None = None) -> Receipt | None:
         """Purge here and there."""
         receipt = await self._own.purge_soon(purge, watch)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from cacheproxy.errors import ClientError
+from cacheproxy.upstream.bodies import BytesBody
 
 HIGH_WATER_BYTES = 64 * 1024
 _MAX_LINE_BYTES = 1024
@@ -134,6 +135,13 @@ class ClientGoneError(ClientError):
         super().__init__(status, reason, "the request body was not received in full")
 
 
+class WholeBody(BytesBody):
+    """A request body that came with its head."""
+
+    __slots__ = ()
+    ended = True
+
+
 class BodyStream:
     """A request body between the connection that receives it and the one reader that sends it on."""
 
@@ -201,3 +209,6 @@ class BodyStream:
             else:
                 self._wake = asyncio.get_running_loop().create_future()
                 await self._wake
+
+
+Upload = BodyStream | WholeBody

@@ -1,5 +1,6 @@
 """One request and its response on a connection."""
 
+from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
 
@@ -9,11 +10,13 @@ from cacheproxy.engine.reply import Reply, ReplyStream, problem
 from cacheproxy.errors import CacheproxyError
 from cacheproxy.limits.contract import Asked
 from cacheproxy.semantics.head import ResponseHead
+from cacheproxy.semantics.invalidation import SAFE_METHODS
 from cacheproxy.server.adapter import Arrived
-from cacheproxy.server.body import BodyStream
+from cacheproxy.server.body import Upload
 from cacheproxy.server.edge import Edge
 from cacheproxy.server.express import Written
 from cacheproxy.server.outlet import Outlet
+from cacheproxy.server.passing import Transit
 from cacheproxy.server.wire import render_head, render_interim
 
 log = structlog.get_logger()
@@ -22,9 +25,9 @@ log = structlog.get_logger()
 class Cycle:
     """Carries one request to the engine and its reply to the client."""
 
-    __slots__ = ("_arrived", "_edge", "_outlet", "_raw", "_request", "body", "keep_alive", "responding")
+    __slots__ = ("_arrived", "_edge", "_outlet", "_raw", "_request", "_transit", "body", "keep_alive", "responding")
 
-    def __init__(self, edge: Edge, outlet: Outlet, raw: bytes, arrived: Arrived, body: BodyStream | None) -> None:
+    def __init__(self, edge: Edge, outlet: Outlet, raw: bytes, arrived: Arrived, body: Upload | None) -> None:
         """``raw`` is the head that was understood as ``arrived``."""
         self._edge = edge
         self._outlet = outlet
@@ -34,22 +37,69 @@ class Cycle:
         self.body = body
         self.keep_alive = arrived.framing.keep_alive
         self.responding = False
+        self._transit: Transit | None = None
+
+    def pass_on(self, content: bytes | None, told: Callable[[], None]) -> bool:
+        """Send the request on at once if it is known how; ``told`` is called when ``passed`` is to be asked."""
+        if self._edge.draining or not self.keep_alive:
+            return False
+        transit = self._transit = self._edge.passing.begin(self._arrived, content)
+        if transit is None:
+            return False
+        transit.begun.sent.when_told(told)
+        return True
+
+    def passed(self) -> bool:
+        """Whether the request is answered with what that brought; else ``run`` must go on from there."""
+        if self._edge.draining or not self.keep_alive or self._transit is None:
+            return False
+        try:
+            answer = self._transit.answer(self._outlet.date)
+        except Exception:
+            log.exception("answer not passed on at once", path=self._request.path.decode("latin-1"))
+            return False
+        if answer is None:
+            return False
+        self._transit = None
+        self.responding = True
+        self._outlet.write(answer)
+        return True
+
+    def leave(self) -> bool:
+        """The client is gone: give up what was sent on for it. True where that must be seen through by ``finish``."""
+        if self._transit is None:
+            return False
+        if self._request.method not in SAFE_METHODS:
+            return True
+        self._transit.begun.sent.abandon()
+        self._transit = None
+        return False
+
+    async def finish(self) -> None:
+        """See a write through, which must purge when it is answered, though nobody is there to read that."""
+        reply = await self._handle(None)
+        if not isinstance(reply.body, bytes):
+            await reply.body.aclose()
 
     async def run(self) -> bool:
         """Answer; whether the connection may be used again."""
+        asked = None if self._transit is not None else await self._ask()
+        if asked is not None and not isinstance(asked, Asked):
+            self.responding = True
+            self._outlet.write(b"".join(asked))
+            return self.keep_alive
+        return await self._send(await self._handle(asked))
+
+    async def _handle(self, asked: Asked | None) -> Reply:
+        """The engine's reply, which goes on from what was sent already."""
+        transit, self._transit = self._transit, None
+        begun = None if transit is None else transit.begun
+        handle = partial(self._edge.handle, asked=asked, begun=begun) if asked or begun else self._edge.handle
         try:
-            handle = self._edge.handle
-            if (asked := await self._ask()) is not None:
-                if not isinstance(asked, Asked):
-                    self.responding = True
-                    self._outlet.write(b"".join(asked))
-                    return self.keep_alive
-                handle = partial(handle, asked=asked)
-            reply = await handle(self._request, self.body, self._arrived.client, self._interim)
+            return await handle(self._request, self.body, self._arrived.client, self._interim)
         except Exception:
             log.exception("request failed", path=self._request.path.decode("latin-1"))
-            reply = problem(500, "internal-error", "a fault of the proxy; its log has the details")
-        return await self._send(reply)
+            return problem(500, "internal-error", "a fault of the proxy; its log has the details")
 
     async def _ask(self) -> Written | Asked | None:
         """The answer that is known but for its limits, or what those said; None where nothing is known."""
@@ -79,7 +129,7 @@ class Cycle:
         )
         if isinstance(reply.body, bytes):
             self._outlet.write(head if head_only or reply.status in {204, 304} else head + reply.body)
-            if reply.shelved is not None and not close and self._request.http_version == "1.1":
+            if not close and self._request.http_version == "1.1":
                 self._learn(reply, head)
             return not close
         if head_only or reply.status in {204, 304}:
@@ -89,6 +139,10 @@ class Cycle:
         return await self._stream(head, reply.body, chunked=chunked) and not close
 
     def _learn(self, reply: Reply, head: bytes) -> None:
+        if reply.passage is not None:
+            self._edge.passing.learn(self._arrived, reply.passage)
+        if reply.shelved is None:
+            return
         self._edge.lane.learn(
             self._raw,
             reply,

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cacheproxy.engine.engine import Client
+from cacheproxy.engine.passage import Begun
 from cacheproxy.engine.reply import Reply
 from cacheproxy.limits.contract import Asked
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.server.adapter import Arrived
-from cacheproxy.server.body import BodyStream
+from cacheproxy.server.body import Upload
 from cacheproxy.server.express import ExpressLane
+from cacheproxy.server.passing import PassingLane
 from cacheproxy.upstream.contract import OnInterim
 
 
@@ -38,13 +40,14 @@ class Handle(Protocol):
     def __call__(
         self,
         request: RequestHead,
-        body: BodyStream | None,
+        body: Upload | None,
         client: Client,
         on_interim: OnInterim,
         /,
         asked: Asked | None = None,
+        begun: Begun | None = None,
     ) -> Awaitable[Reply]:
-        """The answer; ``asked`` is what limits have said of the request already."""
+        """The answer; ``asked`` is what limits have said of the request already, ``begun`` how it was sent on."""
         ...
 
 
@@ -63,6 +66,7 @@ class Edge:
     handle: Handle
     read: Read
     lane: ExpressLane
+    passing: PassingLane
     trusts: Callable[[str], bool]
     """Whether the peer of that address is a proxy that is believed."""
     limits: EdgeLimits = field(default_factory=EdgeLimits)

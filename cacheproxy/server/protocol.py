@@ -13,11 +13,18 @@ from cacheproxy.clock import Clock
 from cacheproxy.engine.reply import problem
 from cacheproxy.errors import ClientError
 from cacheproxy.server.adapter import Arrived
-from cacheproxy.server.body import BodyStream, ChunkedDecoder, ClientGoneError, Decoder, LengthDecoder
+from cacheproxy.server.body import (
+    BodyStream,
+    ChunkedDecoder,
+    ClientGoneError,
+    Decoder,
+    LengthDecoder,
+    WholeBody,
+)
 from cacheproxy.server.cycle import Cycle
 from cacheproxy.server.deadline import Deadline
 from cacheproxy.server.edge import Edge
-from cacheproxy.server.head import MAX_HEAD_BYTES
+from cacheproxy.server.head import MAX_HEAD_BYTES, Framing
 from cacheproxy.server.outlet import Outlet
 from cacheproxy.server.wire import render_head
 
@@ -76,6 +83,8 @@ class EdgeProtocol(asyncio.Protocol):
         self._buffer = b""
         self._deadline.cancel()
         self._fail_body(ClientGoneError())
+        if self._cycle is not None and self._cycle.leave():
+            self._own(self._loop.create_task(self._cycle.finish()))
         if self._task is not None:
             self._task.cancel()
         self._outlet.resume()
@@ -181,20 +190,51 @@ class EdgeProtocol(asyncio.Protocol):
     def _start(self, raw: bytes, arrived: Arrived) -> None:
         framing = arrived.framing
         self._awaiting_head = False
-        body = None
-        if framing.length != 0:
+        content = self._whole_body(framing)
+        if content is None:
             self._decoder = ChunkedDecoder() if framing.length is None else LengthDecoder(framing.length)
             body = BodyStream(framing.length, lambda paused: self._pause_reading(paused=paused), self._continue)
             self._deadline.allow(self._edge.limits.body_s)
+            self._cycle = Cycle(self._edge, self._outlet, raw, arrived, body)
+            self._spawn(self._cycle)
+            return
+        self._deadline.lift()
+        self._cycle = Cycle(self._edge, self._outlet, raw, arrived, WholeBody(content) if content else None)
+        if not self._cycle.pass_on(content, self._passed):
+            self._spawn(self._cycle)
+
+    def _whole_body(self, framing: Framing) -> bytes | None:
+        """The request's body, taken off the buffer, where all of it is here and nobody waits to be told to send it."""
+        length = framing.length
+        if length == 0:
+            return b""
+        if length is None or len(self._buffer) < length or framing.expects_continue:
+            return None
+        content, self._buffer = self._buffer[:length], self._buffer[length:]
+        return content
+
+    def _passed(self) -> None:
+        """Something came of a request that was sent on at once."""
+        if self._cycle is None:
+            return
+        if self._cycle.passed():
+            self._end(self._cycle, again=True)
         else:
-            self._deadline.lift()
-        self._cycle = Cycle(self._edge, self._outlet, raw, arrived, body)
-        self._task = self._loop.create_task(self._run(self._cycle))
-        self._server_state.tasks.add(self._task)
-        self._task.add_done_callback(self._server_state.tasks.discard)
+            self._spawn(self._cycle)
+
+    def _spawn(self, cycle: Cycle) -> None:
+        self._task = self._loop.create_task(self._run(cycle))
+        self._own(self._task)
+
+    def _own(self, task: "asyncio.Task[None]") -> None:
+        """Let ``task`` be waited for when the server stops."""
+        self._server_state.tasks.add(task)
+        task.add_done_callback(self._server_state.tasks.discard)
 
     async def _run(self, cycle: Cycle) -> None:
-        again = await cycle.run()
+        self._end(cycle, again=await cycle.run())
+
+    def _end(self, cycle: Cycle, *, again: bool) -> None:
         self._task = None
         self._cycle = None
         self._server_state.total_requests += 1
@@ -214,18 +254,19 @@ class EdgeProtocol(asyncio.Protocol):
 
     def _take_body(self, decoder: Decoder) -> None:
         assert self._cycle is not None
-        assert self._cycle.body is not None
+        body = self._cycle.body
+        assert isinstance(body, BodyStream)
         self._deadline.allow(self._edge.limits.body_s)
         pieces, self._buffer = decoder.feed(self._buffer)
         if pieces:
-            self._cycle.body.feed(pieces)
+            body.feed(pieces)
         if decoder.done:
             self._decoder = None
             self._deadline.lift()
-            self._cycle.body.end()
+            body.end()
 
     def _fail_body(self, error: ClientError) -> None:
-        if self._decoder is not None and self._cycle is not None and self._cycle.body is not None:
+        if self._decoder is not None and self._cycle is not None and isinstance(self._cycle.body, BodyStream):
             self._decoder = None
             self._cycle.keep_alive = False
             self._cycle.body.fail(error)

@@ -10,7 +10,8 @@ from cacheproxy.semantics.head import ResponseHead
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 STATUS_LINES = {code: b"HTTP/1.1 %d %s\r\n" % (code, _PHRASES.get(code, b"")) for code in range(100, 1000)}
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive"})
-_BODILESS = frozenset({204, 304})
+BODILESS = frozenset({204, 304})
+"""Statuses whose responses have no content."""
 
 
 def render_interim(head: ResponseHead) -> bytes:
@@ -38,7 +39,7 @@ def render_head(
 
 
 def _framing(reply: Reply, *, head_only: bool, close: bool, version: str) -> tuple[list[Pair], bool, bool]:
-    if head_only or reply.status in _BODILESS:
+    if head_only or reply.status in BODILESS:
         declared = reply.fields.get(b"content-length") if reply.status != 204 else None
         return ([(b"content-length", declared)] if declared is not None else []), False, close
     length = len(reply.body) if isinstance(reply.body, bytes) else reply.body.length

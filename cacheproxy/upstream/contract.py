@@ -1,6 +1,7 @@
 """What may be asked of the origin."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from cacheproxy.semantics.fields import Fields
@@ -8,6 +9,15 @@ from cacheproxy.semantics.head import RequestHead, ResponseHead
 
 OnInterim = Callable[[ResponseHead], None]
 """Called with each interim response (1xx other than 100 and 101) as it arrives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that is sent again and again, each time under another id."""
+
+    method: str
+    head: bytes
+    """Its head as bytes, without the id and the empty line at its end."""
 
 
 class RequestBody(Protocol):
@@ -50,15 +60,44 @@ class ResponseBody(Protocol):
         ...
 
 
+class Sent(Protocol):
+    """A request that is on its way. To be given to ``Origin.send``, or abandoned, unless its answer is whole."""
+
+    @property
+    def whole(self) -> tuple[ResponseHead, bytes] | None:
+        """The response and its content, if it is here from its first byte to its last; else None."""
+        ...
+
+    def when_told(self, tell: Callable[[], None]) -> None:
+        """Call ``tell``, once, as soon as there is anything to be known of the response."""
+        ...
+
+    def abandon(self) -> None:
+        """Give it up. Idempotent."""
+        ...
+
+
 class Origin(Protocol):
     """Sends requests to the upstream service."""
 
     async def send(
-        self, request: RequestHead, body: RequestBody | None = None, on_interim: OnInterim | None = None
+        self,
+        request: RequestHead,
+        body: RequestBody | None = None,
+        on_interim: OnInterim | None = None,
+        begun: Sent | None = None,
     ) -> tuple[ResponseHead, ResponseBody]:
         """The origin's final response. ``request`` is sent as it is, less framing, which follows from ``body``.
 
+        ``begun`` is what ``begin`` sent of it already.
         UpstreamError where none came: 502, 503 or 504 with its reason.
+        """
+        ...
+
+    def begin(self, prepared: Prepared, request_id: bytes, content: bytes | None) -> Sent | None:
+        """Send what is ``prepared`` at once, under ``request_id``; None where a connection would have to be waited for.
+
+        ``content`` is its body, if it has one.
         """
         ...
 

@@ -1,6 +1,8 @@
 """One request on a connection, and its response as it arrives."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 
 from cacheproxy.errors import UpstreamError
 from cacheproxy.policy.route import Timeouts
@@ -21,21 +23,21 @@ class Exchange:
     """Turns what a connection brings into one response. However it ends, the connection is then idle or closed."""
 
     __slots__ = (
-        "_answered",
         "_connection",
         "_held",
         "_on_interim",
+        "_outcome",
         "_over",
         "_reader",
         "_sender",
         "_stream",
+        "_tell",
         "_times",
         "_told",
     )
 
     def __init__(self, connection: Connection, method: str, times: Timeouts, on_interim: OnInterim | None) -> None:
         """Use ``connection`` for one request of ``method``."""
-        self._answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._connection = connection
         self._times = times
         self._on_interim = on_interim
@@ -44,6 +46,8 @@ class Exchange:
         self._stream: StreamBody | None = None
         self._held = b""
         self._told = 0
+        self._outcome: Response | Exception | None = None
+        self._tell: Callable[[], None] | None = None
         self._over = False
         connection.begin(self)
 
@@ -65,21 +69,50 @@ class Exchange:
         if not self._connection.stalled:
             self._connection.limit(Reason.FIRST_BYTE_TIMEOUT, self._times.first_byte_s)
 
+    @property
+    def whole(self) -> tuple[ResponseHead, bytes] | None:
+        """See ``Sent.whole``."""
+        if self._outcome is None or isinstance(self._outcome, Exception) or self._reader.interim:
+            return None
+        head, body = self._outcome
+        return (head, body.content) if isinstance(body, BytesBody) else None
+
+    def met_closing(self, error: UpstreamError) -> bool:
+        """Whether ``error`` says no more than that the origin was just closing a connection used before."""
+        return error.reason == Reason.CLOSED_EARLY and self._connection.served > 1 and self.untouched
+
+    def when_told(self, tell: Callable[[], None]) -> None:
+        """See ``Sent.when_told``."""
+        self._tell = tell
+
+    def follow(self, on_interim: OnInterim | None) -> None:
+        """Tell ``on_interim`` of the interim responses from now on, and of those that came before anybody asked."""
+        self._on_interim = on_interim
+        if on_interim is not None:
+            for head in self._reader.interim:
+                if head.status != 100:
+                    on_interim(head)
+
     async def response(self) -> Response:
         """Wait for the final response. UpstreamError where none comes; cancelled, it closes the connection."""
-        try:
-            return await self._answered
-        except asyncio.CancelledError:
-            self.abandon()
-            raise
+        while self._outcome is None:
+            told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._tell = partial(_wake, told)
+            try:
+                await told
+            except asyncio.CancelledError:
+                self.abandon()
+                raise
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
 
     def abandon(self) -> None:
         """Give up, as nobody waits for the rest any more."""
+        self._tell = None
         if not self._over:
             self._end()
             self._connection.abort()
-        if self._answered.done() and not self._answered.cancelled():
-            self._answered.exception()
 
     # called by the connection
 
@@ -103,6 +136,8 @@ class Exchange:
             self._stream.push(content)
         if reader.done:
             self._finish()
+        if self._outcome is not None:
+            self._tell_once()
 
     def end(self) -> None:
         """Take note that the origin sends no more: right for a close-delimited body, else an error."""
@@ -125,8 +160,9 @@ class Exchange:
         self._connection.abort()
         if self._stream is not None:
             self._stream.fail(error)
-        elif not self._answered.done():
-            self._answered.set_exception(error)
+        elif self._outcome is None:
+            self._outcome = error
+            self._tell_once()
 
     def flushed(self) -> None:
         """Wait for the response, now that the origin has taken the request in."""
@@ -157,6 +193,8 @@ class Exchange:
                 self._on_interim(head)
         self._told = len(self._reader.interim)
         self.flushed()
+        if self._on_interim is None and self._reader.head is None:
+            self._tell_once()
 
     def _answer(self, head: ResponseHead, content: bytes) -> None:
         reader = self._reader
@@ -170,8 +208,13 @@ class Exchange:
         else:
             body = self._stream = StreamBody(self, reader.length, self.abandon)
             self._stream.push(content)
-        if not self._answered.done():
-            self._answered.set_result((head, body))
+        self._outcome = head, body
+
+    def _tell_once(self) -> None:
+        """Let whoever waits know, between events of the connection: it may be used for the next request by then."""
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell()
 
     def _finish(self) -> None:
         sent = self._sender is None or self._sender.complete
@@ -193,3 +236,8 @@ class Exchange:
             self.flushed()
         elif isinstance(error, Exception):
             self.fail(error)
+
+
+def _wake(told: "asyncio.Future[None]") -> None:
+    if not told.done():
+        told.set_result(None)

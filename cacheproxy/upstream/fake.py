@@ -11,7 +11,7 @@ from cacheproxy.errors import UpstreamError
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
 from cacheproxy.upstream.bodies import NO_FIELDS, BytesBody, PartsBody
-from cacheproxy.upstream.contract import OnInterim, RequestBody, ResponseBody
+from cacheproxy.upstream.contract import OnInterim, Prepared, RequestBody, ResponseBody, Sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,11 @@ class ScriptedOrigin:
             await self._arrival.wait_for(lambda: len(self.received) >= count)
 
     async def send(
-        self, request: RequestHead, body: RequestBody | None = None, on_interim: OnInterim | None = None
+        self,
+        request: RequestHead,
+        body: RequestBody | None = None,
+        on_interim: OnInterim | None = None,
+        begun: Sent | None = None,  # noqa: ARG002 - nothing is
     ) -> tuple[ResponseHead, ResponseBody]:
         """The next scripted answer for the request's target; raises the UpstreamError that the script names."""
         content = b"" if body is None else b"".join([chunk async for chunk in body])
@@ -102,6 +106,10 @@ class ScriptedOrigin:
                 on_interim(head)
         bodyless = request.method == "HEAD" or answer.status in BODYLESS
         return ResponseHead(answer.status, answer.fields), BytesBody() if bodyless else answer.content()
+
+    def begin(self, prepared: Prepared, request_id: bytes, content: bytes | None) -> Sent | None:  # noqa: ARG002
+        """Never at once."""
+        return None
 
     async def aclose(self) -> None:
         """Note that the origin was closed."""

@@ -8,12 +8,11 @@ from cacheproxy.policy.route import UpstreamRules
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.upstream.bodies import at_hand
 from cacheproxy.upstream.connection import Connection
-from cacheproxy.upstream.contract import OnInterim, RequestBody
+from cacheproxy.upstream.contract import OnInterim, Prepared, RequestBody, Sent
 from cacheproxy.upstream.dial import Dialer
 from cacheproxy.upstream.exchange import Exchange, Response
 from cacheproxy.upstream.pool import Pool
-from cacheproxy.upstream.reasons import Reason
-from cacheproxy.upstream.request_head import authority, render
+from cacheproxy.upstream.request_head import authority, identified, render
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """Methods that may be sent twice (RFC 9110 §9.2.2)."""
@@ -40,7 +39,11 @@ class HttpOrigin:
         return f"<HttpOrigin {self._host.decode()} {self._pool!r}>"
 
     async def send(
-        self, request: RequestHead, body: RequestBody | None = None, on_interim: OnInterim | None = None
+        self,
+        request: RequestHead,
+        body: RequestBody | None = None,
+        on_interim: OnInterim | None = None,
+        begun: Sent | None = None,
     ) -> Response:
         """Return the final response. UpstreamError with a ``Reason`` where none came.
 
@@ -49,17 +52,28 @@ class HttpOrigin:
         """
         body = at_hand(body)
         head = render(request, body, self._host)
-        connection = await self._pool.acquire()
-        exchange = self._begin(connection, request, head, body, on_interim)
+        if isinstance(begun, Exchange):
+            exchange = begun
+            exchange.follow(on_interim)
+        else:
+            exchange = self._begin(await self._pool.acquire(), request, head, body, on_interim)
         try:
             return await exchange.response()
         except UpstreamError as error:
-            reused = connection.served > 1
-            stale = error.reason == Reason.CLOSED_EARLY and reused and exchange.untouched
-            if not stale or request.method not in IDEMPOTENT:
+            if not exchange.met_closing(error) or request.method not in IDEMPOTENT:
                 raise
         connection = await self._pool.acquire(fresh=True)
         return await self._begin(connection, request, head, body, on_interim).response()
+
+    def begin(self, prepared: Prepared, request_id: bytes, content: bytes | None) -> Exchange | None:
+        """Send what is ``prepared`` over an idle connection; None where there is none."""
+        connection = self._pool.idle()
+        if connection is None:
+            return None
+        exchange = Exchange(connection, prepared.method, self._times, None)
+        head = identified(prepared, request_id)
+        exchange.send(head + content if content else head, None, expects=False, spawn=self._spawn)
+        return exchange
 
     async def aclose(self) -> None:
         """Close all connections; requests under way fail."""

@@ -57,6 +57,10 @@ class Pool:
             return await self.acquire(fresh=fresh)
         return await self._replace(granted) if fresh else granted
 
+    def idle(self) -> Connection | None:
+        """A connection for one request that can be had at once, or None."""
+        return None if self._closed else self._take_idle()
+
     def close(self) -> None:
         """Close all connections and turn away whoever waits for one. Idempotent."""
         self._closed = True

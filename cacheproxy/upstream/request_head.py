@@ -4,7 +4,7 @@ import re
 
 from cacheproxy.policy.route import UpstreamRules
 from cacheproxy.semantics.head import RequestHead
-from cacheproxy.upstream.contract import RequestBody
+from cacheproxy.upstream.contract import Prepared, RequestBody
 
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 TARGET = re.compile(rb"[\x21-\x7e\x80-\xff]+")
@@ -40,6 +40,18 @@ def render(request: RequestHead, body: RequestBody | None, host: bytes) -> bytes
     if framing:
         lines.append(framing)
     return _checked(b"\r\n".join(lines) + b"\r\n\r\n", len(lines) + 1)
+
+
+def prepare(request: RequestHead, body: RequestBody | None) -> Prepared:
+    """What goes out again and again of ``request``, which has neither an id nor an Expect. ValueError as ``render``."""
+    if b"host" not in request.fields and not request.authority:
+        raise ValueError("a request to no host in particular")
+    return Prepared(request.method, render(request, body, b"")[:-2])
+
+
+def identified(prepared: Prepared, request_id: bytes) -> bytes:
+    """The head's bytes with the id, which must be fit to stand in a field."""
+    return b"%bx-request-id: %b\r\n\r\n" % (prepared.head, request_id)
 
 
 def _framing(method: str, body: RequestBody | None) -> bytes:

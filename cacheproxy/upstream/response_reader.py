@@ -1,8 +1,9 @@
 """One response, read strictly (RFC 9112): bytes in; heads, content and the exact end out. No I/O."""
 
 import re
+from functools import lru_cache
 
-from cacheproxy.semantics.fields import Fields, Pair
+from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import ResponseHead
 from cacheproxy.upstream.decoders import ChunkedDecoder, Decoder, SizedDecoder, UntilCloseDecoder
 from cacheproxy.upstream.field_section import END, check_partial, parse_head
@@ -13,6 +14,9 @@ from cacheproxy.upstream.reasons import Reason, failure
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 VERSION = b"HTTP/1."
 BODYLESS = frozenset({204, 304})
+MEMO_HEADS = 512
+MEMO_HEAD_BYTES = 1024
+"""Longer heads are read each time, so that the memo stays small."""
 
 
 class ResponseReader:
@@ -90,28 +94,18 @@ class ResponseReader:
         self._held = partial
 
     def _read_head(self, raw: bytes) -> None:
-        if len(raw) > MAX_HEAD_BYTES:
-            raise failure(Reason.HEAD_TOO_LARGE, f"{len(raw)} bytes, at most {MAX_HEAD_BYTES}")
-        line = STATUS_LINE.match(raw)
-        if line is None:
-            raise failure(Reason.MALFORMED_RESPONSE, "bad status line")
-        status = int(line[2])
-        if status == 101:
-            raise failure(Reason.UNASKED_UPGRADE)
-        pairs = parse_head(raw)
-        head = ResponseHead(status, Fields(pairs))
-        if status >= 200:
-            self._begin_body(head, pairs, old=line[1] == b"0")
-        else:
+        head, framing = _understood_lately(raw) if len(raw) <= MEMO_HEAD_BYTES else _understood(raw)
+        if framing is None:
             self._keep_interim(head)
+        else:
+            self._begin_body(head, framing)
 
     def _keep_interim(self, head: ResponseHead) -> None:
         if len(self.interim) == MAX_INTERIM:
             raise failure(Reason.TOO_MANY_INTERIM)
         self.interim.append(head)
 
-    def _begin_body(self, head: ResponseHead, pairs: list[Pair], *, old: bool) -> None:
-        framing = Framing.of(pairs, old=old)
+    def _begin_body(self, head: ResponseHead, framing: Framing) -> None:
         self.head = head
         self.keep_alive = framing.keep_alive
         if self._method == "HEAD" or head.status in BODYLESS:
@@ -126,3 +120,21 @@ class ResponseReader:
         else:
             self.keep_alive = False
             self._decoder = UntilCloseDecoder()
+
+
+def _understood(raw: bytes) -> tuple[ResponseHead, Framing | None]:
+    """The head in ``raw``, and its framing unless it is an interim one. UpstreamError."""
+    if len(raw) > MAX_HEAD_BYTES:
+        raise failure(Reason.HEAD_TOO_LARGE, f"{len(raw)} bytes, at most {MAX_HEAD_BYTES}")
+    line = STATUS_LINE.match(raw)
+    if line is None:
+        raise failure(Reason.MALFORMED_RESPONSE, "bad status line")
+    status = int(line[2])
+    if status == 101:
+        raise failure(Reason.UNASKED_UPGRADE)
+    pairs = parse_head(raw)
+    return ResponseHead(status, Fields(pairs)), Framing.of(pairs, old=line[1] == b"0") if status >= 200 else None
+
+
+_understood_lately = lru_cache(maxsize=MEMO_HEADS)(_understood)
+"""An origin gives the same few heads over and over within a second; each is then the same object."""

@@ -15,16 +15,18 @@ from cacheproxy.admin.app import AdminDeps, Readiness, admin_app
 from cacheproxy.admin.feed import Feed
 from cacheproxy.admin.metrics import Metrics
 from cacheproxy.clock import Clock, SystemClock
+from cacheproxy.engine.active import Active
 from cacheproxy.engine.admission import Admission
 from cacheproxy.engine.carry import Carrier
 from cacheproxy.engine.degrade import Degrade
-from cacheproxy.engine.engine import Active, Engine
+from cacheproxy.engine.engine import Engine
 from cacheproxy.engine.fill import Filler
 from cacheproxy.engine.fill_job import Shared
 from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.gate import Gate
 from cacheproxy.engine.identify import Identifier
 from cacheproxy.engine.origin_side import OriginSide
+from cacheproxy.engine.passing import Passing
 from cacheproxy.engine.posted import Posted
 from cacheproxy.engine.question import Question, explained
 from cacheproxy.engine.record import AccessLog, Journal
@@ -47,6 +49,7 @@ from cacheproxy.server.adapter import Adapter
 from cacheproxy.server.edge import Edge
 from cacheproxy.server.express import ExpressLane
 from cacheproxy.server.listen import Drain, admin_server, bind, edge_server, serve
+from cacheproxy.server.passing import PassingLane
 from cacheproxy.server.websocket import Tunnel, WebSocketApp
 from cacheproxy.sessions.desk import SessionDesk
 from cacheproxy.settings import Settings
@@ -225,6 +228,7 @@ async def assemble(
     forms = Forms(state.l1)
     stack.push_async_callback(forms.aclose)
     journal = Journal(metrics, clock, AccessLog(settings.access_log))
+    forwarder = Forwarder(side, state.purger, Posted(carrier, state.purger, degrade, tasks, clock), tasks, metrics)
     admission = Admission(state.limits.limiter, degrade, metrics, state.limits.in_flight)
     engine = Engine(
         active=Active(policy, router),
@@ -233,7 +237,7 @@ async def assemble(
         identifier=Identifier(state.sessions, degrade),
         admission=admission,
         filler=filler,
-        forwarder=Forwarder(side, state.purger, Posted(carrier, state.purger, degrade, tasks, clock), tasks, metrics),
+        forwarder=forwarder,
         degrade=degrade,
         journal=journal,
         clock=clock,
@@ -249,6 +253,7 @@ async def assemble(
         in_force=lambda: engine.active.policy,
         max_bytes=settings.l1_bytes // 4,
     )
+    passing = PassingLane(Passing(side, forwarder, journal, clock))
     _watch(metrics, state, flights)
     return Application(
         settings=settings,
@@ -257,7 +262,14 @@ async def assemble(
         metrics=metrics,
         feed=feed,
         origin=origin,
-        edge=Edge(handle=engine.handle, read=adapter.read, lane=lane, trusts=adapter.trusts, refused=journal.refused),
+        edge=Edge(
+            handle=engine.handle,
+            read=adapter.read,
+            lane=lane,
+            passing=passing,
+            trusts=adapter.trusts,
+            refused=journal.refused,
+        ),
         adapter=adapter,
         warmer=Warmer(engine),
         reloader=Reloader(
@@ -265,6 +277,7 @@ async def assemble(
             engine=engine,
             adapter=adapter,
             lane=lane,
+            passing=passing,
             origin=origin,
             bus=state.bus,
             governor=governor,

@@ -2,7 +2,7 @@
 
 from cacheproxy.policy.route import UpstreamRules
 from cacheproxy.semantics.head import RequestHead
-from cacheproxy.upstream.contract import OnInterim, RequestBody
+from cacheproxy.upstream.contract import OnInterim, Prepared, RequestBody, Sent
 from cacheproxy.upstream.exchange import Response
 from cacheproxy.upstream.health import HealthProber
 from cacheproxy.upstream.origin import HttpOrigin
@@ -28,10 +28,18 @@ class ReplaceableOrigin:
         await self._prober.__aenter__()
 
     async def send(
-        self, request: RequestHead, body: RequestBody | None = None, on_interim: OnInterim | None = None
+        self,
+        request: RequestHead,
+        body: RequestBody | None = None,
+        on_interim: OnInterim | None = None,
+        begun: Sent | None = None,
     ) -> Response:
         """The origin's response. UpstreamError."""
-        return await self._origin.send(request, body, on_interim)
+        return await self._origin.send(request, body, on_interim, begun)
+
+    def begin(self, prepared: Prepared, request_id: bytes, content: bytes | None) -> Sent | None:
+        """What is on its way at once, if anything is."""
+        return self._origin.begin(prepared, request_id, content)
 
     async def follow(self, rules: UpstreamRules) -> None:
         """Reach the origin by ``rules`` from now on. OSError where its certificates cannot be read: nothing changes.

@@ -15,7 +15,8 @@ from watchfiles import awatch
 
 from cacheproxy.admin.feed import Feed
 from cacheproxy.admin.metrics import Metrics
-from cacheproxy.engine.engine import Active, Engine
+from cacheproxy.engine.active import Active
+from cacheproxy.engine.engine import Engine
 from cacheproxy.engine.recorder import Event
 from cacheproxy.errors import CacheproxyError, Fault, PolicyError
 from cacheproxy.fills.governor import Governor
@@ -25,6 +26,7 @@ from cacheproxy.policy.route import Policy
 from cacheproxy.policy.router import Router
 from cacheproxy.server.adapter import Adapter
 from cacheproxy.server.express import ExpressLane
+from cacheproxy.server.passing import PassingLane
 from cacheproxy.settings import Settings
 from cacheproxy.storage.envelope import Envelope
 from cacheproxy.wiring.origin import ReplaceableOrigin
@@ -48,6 +50,7 @@ class Reloader:
         engine: Engine,
         adapter: Adapter,
         lane: ExpressLane,
+        passing: PassingLane,
         origin: ReplaceableOrigin,
         bus: Bus | None,
         governor: Governor,
@@ -60,6 +63,7 @@ class Reloader:
         self._engine = engine
         self._adapter = adapter
         self._lane = lane
+        self._passing = passing
         self._origin = origin
         self._bus = bus
         self._governor = governor
@@ -117,6 +121,7 @@ class Reloader:
         self._engine.active = Active(policy, router)
         self._adapter.forget()
         self._lane.clear()
+        self._passing.clear()
         self._envelope.follow(policy.cache_rules)
         self._governor.at_once = policy.events.refill_concurrency
         self._metrics.loaded(policy.digest)

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from cacheproxy.engine.active import Active
 from cacheproxy.engine.admission import Admission
 from cacheproxy.engine.carry import Carrier
 from cacheproxy.engine.degrade import Degrade
-from cacheproxy.engine.engine import Active, Client, Engine
+from cacheproxy.engine.engine import Client, Engine
 from cacheproxy.engine.fill import Filler
 from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.identify import Identifier

@@ -118,7 +118,11 @@ class Street:
         self.reply = reply
         self.interim: ResponseHead | None = how.get("interim")
         self.edge = Edge(
-            handle=self.handle, read=cast("Any", None), lane=cast("Any", self.lane), trusts=lambda _: False
+            handle=self.handle,
+            read=cast("Any", None),
+            lane=cast("Any", self.lane),
+            passing=cast("Any", None),
+            trusts=lambda _: False,
         )
         self.edge.draining = how.get("draining", False)
         framing = Framing(

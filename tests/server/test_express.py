@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cacheproxy.engine.engine import Active
+from cacheproxy.engine.active import Active
 from cacheproxy.engine.record import AccessLog, Journal
 from cacheproxy.engine.recorder import NullRecorder
 from cacheproxy.engine.reply import Reply, Shelved

@@ -45,6 +45,16 @@ class NoLane:
         """Nothing."""
 
 
+class NoPassing:
+    """A lane past the cache that knows nothing."""
+
+    def begin(self, *_: object) -> None:
+        """Never."""
+
+    def learn(self, *_: object) -> None:
+        """Nothing."""
+
+
 class Drip:
     """A body that comes in pieces, with no end if there is no ``length``."""
 
@@ -135,7 +145,9 @@ async def listen(engine):
     servers = []
 
     async def start(limits: EdgeLimits = SHORT, send_bytes: int = 0) -> Server:
-        edge = Edge(handle=engine.handle, read=_read, lane=NoLane(), trusts=lambda _: False, limits=limits)
+        edge = Edge(
+            handle=engine.handle, read=_read, lane=NoLane(), passing=NoPassing(), trusts=lambda _: False, limits=limits
+        )
         state = ServerState()
         make = functools.partial(EdgeProtocol, edge, SystemClock(), Config(app=None, log_config=None), state, {})
         sock = socket.create_server(("127.0.0.1", 0))

@@ -1,0 +1,506 @@
+"""The lane for requests past the cache: to clients and to the origin it is the ordinary way, and nothing gets lost."""
+
+import asyncio
+import functools
+import re
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from cacheproxy.clock import SystemClock
+from cacheproxy.engine.recorder import Event
+from cacheproxy.policy.load import load_policy
+from cacheproxy.server import passing
+from cacheproxy.server.protocol import EdgeProtocol
+from cacheproxy.settings import Settings
+from cacheproxy.wiring.application import Application, assemble
+
+POLICY = """
+version: 1
+upstream: {url: "http://127.0.0.1:%d", timeouts: {first_byte: 500ms}, pool: {max_connections: %d}}
+session: {cookie: sid}
+tenant: {from: "header:X-Org-Id"}
+limits: {each: {rate: 1000/minute, by: [client_ip]}}
+routes:
+  - {name: item, match: "GET /items/{id}", cache: {ttl: 60s, key: "items:{id}", tags: ["item:{id}"]}}
+  - {name: write, match: "POST /items/{id}", purge: ["item:{id}"]}
+  - {name: limited, match: "/limited/{rest:path}", limits: [each]}
+  - {name: mine, match: "/mine/{rest:path}", session: optional}
+  - {name: any, match: "/{rest:path}", session: ignore}
+"""
+OWN_ID = re.compile(rb"x-request-id: [^\r]*\r\n")
+GET = b"GET /a HTTP/1.1\r\nHost: a.example\r\n"
+OK = b"HTTP/1.1 200 OK\r\ndate: Fri, 20 Nov 2026 12:00:00 GMT\r\n"
+ANSWERS = {
+    "sized": OK + b"content-length: 2\r\nset-cookie: a=1\r\nset-cookie: b=2\r\n\r\nhi",
+    "chunked": OK + b"transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-trailer: 1\r\n\r\n",
+    "empty": OK + b"content-length: 0\r\n\r\n",
+    "no-content": OK.replace(b"200 OK", b"204 No Content") + b"\r\n",
+    "not-modified": OK.replace(b"200 OK", b"304 Not Modified") + b'etag: "1"\r\n\r\n',
+    "error": OK.replace(b"200 OK", b"500 Oh") + b"content-length: 2\r\n\r\nno",
+    "odd-status": OK.replace(b"200 OK", b"299 ") + b"content-length: 2\r\n\r\nno",
+    "no-date": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
+    "closing": OK + b"content-length: 2\r\nconnection: close\r\n\r\nhi",
+    "old": OK.replace(b"1.1", b"1.0") + b"content-length: 2\r\n\r\nhi",
+    "hop": OK + b"content-length: 2\r\nkeep-alive: 5\r\nconnection: x-hop\r\nx-hop: 1\r\nupgrade: h2c\r\n\r\nhi",
+    "ours": OK + b"content-length: 2\r\nx-cache: HIT\r\nx-request-id: forged\r\ncache-status: far; hit\r\n\r\nhi",
+    "purging": OK + b"content-length: 2\r\ncacheproxy-purge: x\r\nsurrogate-key: y\r\n\r\nhi",
+    "large": OK + b"content-length: 100000\r\n\r\n" + b"x" * 100_000,
+    "endless": OK + b"\r\nuntil the end",
+    "interim": b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" + OK + b"content-length: 2\r\n\r\nhi",
+    "surplus": OK + b"content-length: 2\r\n\r\nhi!",
+    "truncated": OK + b"content-length: 3\r\n\r\nhi",
+    "malformed": OK + b"content-length: 2\r\ncontent-length: 3\r\n\r\nhi",
+    "nothing": b"",
+}
+ENDS = {"endless", "truncated", "nothing", "malformed"}
+"""Answers after which the origin closes."""
+
+
+@dataclass
+class Origin:
+    """Answers every request as ``answer`` says, once ``gate`` is open; keeps what it got."""
+
+    port: int = 0
+    answer: bytes = ANSWERS["sized"]
+    ends: bool = False
+    got: list[bytes] = field(default_factory=list)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    gone: int = 0
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A connection, in a task that ``end`` waits for."""
+        self.tasks.add(asyncio.create_task(self.serve(reader, writer)))
+
+    async def end(self) -> None:
+        """End all connections."""
+        self.gate.set()
+        self.close_idle()
+        await asyncio.gather(*self.tasks)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        self.writers.append(writer)
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = re.search(rb"content-length: ([0-9]+)", head)
+                self.got.append(head + await reader.readexactly(int(length[1]) if length else 0))
+                self.arrived.set()
+                await self.gate.wait()
+                writer.write(self.answer)
+                if self.ends:
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self.gone += 1
+        writer.close()
+
+    def close_idle(self) -> None:
+        """End all connections, as a server does with those that it kept for long enough."""
+        for writer in self.writers:
+            writer.close()
+
+
+@dataclass
+class House:
+    """A sidecar in this process, and how often its engine was asked."""
+
+    application: Application
+    origin: Origin
+    port: int
+    state: ServerState
+    handled: int = 0
+
+    async def connect(self) -> "Client":
+        """A client's connection."""
+        return Client(*await asyncio.open_connection("127.0.0.1", self.port))
+
+    async def ask(self, raw: bytes) -> bytes:
+        """What comes for ``raw`` on a connection of its own, which is kept open by neither side."""
+        client = await self.connect()
+        try:
+            return await client.ask(raw)
+        finally:
+            await client.close()
+
+    async def known(self, raw: bytes) -> None:
+        """Let the lane learn ``raw``."""
+        for _ in range(2):
+            await self.ask(raw)
+        self.handled = 0
+        self.origin.got.clear()
+        self.origin.arrived.clear()
+
+
+@dataclass
+class Client:
+    """A client's connection."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def ask(self, raw: bytes) -> bytes:
+        """The next response to ``raw``, as bytes, through its end; interim ones are part of it."""
+        self.writer.write(raw)
+        return await self.response(raw)
+
+    async def response(self, raw: bytes = b"") -> bytes:
+        """The next response, to ``raw``."""
+        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 5)
+        if head.startswith(b"HTTP/1.1 1"):
+            return head + await self.response(raw)
+        bodiless = raw.startswith(b"HEAD") or head[9:12] in {b"204", b"304"}
+        length = re.search(rb"\r\ncontent-length: ([0-9]+)\r\n", head)
+        if bodiless:
+            return head
+        if length:
+            return head + await self.reader.readexactly(int(length[1]))
+        return head + await self.reader.readuntil(b"0\r\n\r\n")
+
+    def leave(self) -> None:
+        """Hang up by RST: a mere end of what is sent may be from one who still waits for the answer."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+    async def close(self) -> None:
+        """Close in order."""
+        self.writer.close()
+        await self.writer.wait_closed()
+
+
+Start = Callable[..., Awaitable[House]]
+
+
+@pytest.fixture
+async def start(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
+    """Starts a sidecar without Redis."""
+    async with AsyncExitStack() as stack:
+
+        async def started(*, access_log: str = "off", connections: int = 8) -> House:
+            origin = Origin()
+            origin.gate.set()
+            listening = await stack.enter_async_context(await asyncio.start_server(origin.accept, "127.0.0.1", 0))
+            stack.push_async_callback(origin.end)
+            origin.port = listening.sockets[0].getsockname()[1]
+            policy, router = load_policy(POLICY % (origin.port, connections), "test.yaml", {})
+            settings = Settings.load(config="test.yaml", redis="none", access_log=access_log)
+            application = await assemble(settings, policy, router, stack)
+            state = ServerState()
+            config = Config(app=None, log_config=None)
+            make: Any = functools.partial(EdgeProtocol, application.edge, SystemClock(), config, state, {})
+            edge = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
+            stack.callback(edge.close)
+            house = House(application, origin, edge.sockets[0].getsockname()[1], state)
+            handle = application.edge.handle
+
+            def counted(*args: Any, **kwargs: Any) -> Any:
+                house.handled += 1
+                return handle(*args, **kwargs)
+
+            monkeypatch.setattr(application.edge, "handle", counted)
+            return house
+
+        yield started
+
+
+@pytest.fixture
+async def house(start: Start) -> House:
+    """A sidecar."""
+    return await start()
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS", b"POST", b"DELETE"])
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_whatever_the_origin_answers_either_way_gives_it_alike(house: House, name: str, method: bytes) -> None:
+    """Status, fields and body are those of the ordinary way, the request's own id aside, whatever method asks."""
+    raw = GET.replace(b"GET", method) + b"Content-Length: 2\r\n\r\n{}"
+    await house.known(raw)
+    bodiless = method == b"HEAD"
+    house.origin.answer = ANSWERS[name].partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if bodiless else ANSWERS[name]
+    house.origin.ends = name in ENDS
+    house.application.edge.passing.clear()
+    ordinary = await _told(house, raw)
+    house.origin.answer, house.origin.ends = ANSWERS["sized" if not bodiless else "empty"], False
+    await house.known(raw)
+    house.origin.answer = ANSWERS[name].partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if bodiless else ANSWERS[name]
+    house.origin.ends = name in ENDS
+    quick = await _told(house, raw)
+    assert ordinary == quick
+
+
+async def _told(house: House, raw: bytes) -> bytes:
+    """All that a client is told, as far as it is no moment's or request's own."""
+    client = await house.connect()
+    client.writer.write(raw)
+    client.writer.write_eof()
+    told = await asyncio.wait_for(client.reader.read(), 5)
+    await client.close()
+    return re.sub(rb"date: [^\r]*", b"", OWN_ID.sub(b"", told))
+
+
+@pytest.mark.parametrize(
+    ("name", "handled"), [("sized", 0), ("chunked", 0), ("no-content", 0), ("large", 1), ("interim", 1), ("endless", 1)]
+)
+async def test_what_comes_whole_is_answered_without_the_engine(house: House, name: str, handled: int) -> None:
+    """Where the answer is a stream, or not the only one, the ordinary way goes on; the origin is asked once."""
+    await house.known(GET + b"\r\n")
+    house.origin.answer, house.origin.ends = ANSWERS[name], name in ENDS
+    await _told(house, GET + b"\r\n")
+    assert (handled, 1) == (house.handled, len(house.origin.got))
+
+
+@pytest.mark.parametrize("path", [b"/limited/1", b"/mine/1"], ids=["limit", "session"])
+async def test_what_hangs_on_more_than_its_head_takes_the_ordinary_way(house: House, path: bytes) -> None:
+    """A limit must count, a session be asked about."""
+    raw = GET.replace(b"/a", path) + b"Cookie: sid=ann\r\n\r\n"
+    await house.known(raw)
+    await house.ask(raw)
+    assert house.handled == 1
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        b"Connection: close\r\n\r\n",
+        b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+    ids=["close", "expect", "chunked"],
+)
+async def test_what_needs_care_takes_the_ordinary_way(house: House, more: bytes) -> None:
+    """A connection that ends, a client that waits to be told to go on, a body whose length only its end tells."""
+    raw = GET.replace(b"GET", b"POST") + more
+    await house.known(raw)
+    await house.ask(raw)
+    assert house.handled == 1
+
+
+async def test_the_origin_gets_the_same_request_under_another_id(house: House) -> None:
+    """What it is told of the client, its body, and everything else is as on the ordinary way."""
+    raw = GET.replace(b"GET", b"PUT") + b"Cookie: a=1\r\nX-Org-Id: red\r\nContent-Length: 2\r\n\r\n{}"
+    for _ in range(3):
+        await house.ask(raw)
+    first, _, third = house.origin.got
+    assert (2, sorted(OWN_ID.sub(b"", first).splitlines())) == (
+        house.handled,
+        sorted(OWN_ID.sub(b"", third).splitlines()),
+    )
+    assert OWN_ID.findall(first) != OWN_ID.findall(third)
+
+
+async def test_an_id_of_the_clients_own_is_kept(house: House) -> None:
+    """The origin sees it, and the answer bears it."""
+    raw = GET + b"X-Request-ID: mine-1\r\n\r\n"
+    await house.known(raw)
+    answer = await house.ask(raw)
+    assert (0, 1, 1) == (house.handled, answer.count(b"x-request-id: mine-1\r\n"), house.origin.got[0].count(b"mine-1"))
+
+
+async def test_each_answer_bears_the_id_of_its_request(house: House) -> None:
+    """No two are alike, and each is the one that the origin got."""
+    await house.known(GET + b"\r\n")
+    answers = [OWN_ID.findall(await house.ask(GET + b"\r\n")) for _ in range(5)]
+    assert answers == [OWN_ID.findall(got) for got in house.origin.got]
+    assert len({each for found in answers for each in found}) == 5
+
+
+async def test_heads_that_the_origin_changes_are_passed_on_changed(house: House) -> None:
+    """What is remembered of its answers never stands in for another."""
+    await house.known(GET + b"\r\n")
+    for number in range(12):
+        house.origin.answer = OK + b'content-length: 2\r\netag: "%d"\r\n\r\n%02d' % (number // 2, number)
+        answer = await house.ask(GET + b"\r\n")
+        assert (b'etag: "%d"\r\n' % (number // 2) in answer, b"%02d" % number) == (True, answer[-2:])
+
+
+async def test_equal_heads_before_contents_of_other_lengths_are_framed_for_each(house: House) -> None:
+    """A chunked answer's length is not in its head."""
+    await house.known(GET + b"\r\n")
+    for content in (b"hi", b"hello", b"hi"):
+        chunks = b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
+        house.origin.answer = OK + chunks
+        assert content == (await house.ask(GET + b"\r\n")).partition(b"\r\n\r\n")[2]
+
+
+async def test_a_write_purges_each_time(house: House) -> None:
+    """What is stored of its target is gone before the client reads the answer."""
+    write, read = (
+        GET.replace(b"GET /a", b"POST /items/1") + b"Content-Length: 2\r\n\r\n{}",
+        GET.replace(b"/a", b"/items/1"),
+    )
+    await house.known(write)
+    for number in range(3):
+        house.origin.answer = OK + b"content-length: 1\r\n\r\n%d" % number
+        await house.ask(write)
+        assert (b"MISS", b"%d" % number) == _state(await house.ask(read + b"\r\n"))
+        assert (b"HIT", b"%d" % number) == _state(await house.ask(read + b"\r\n"))
+
+
+def _state(answer: bytes) -> tuple[bytes, bytes]:
+    found = re.search(rb"x-cache: (\w+)", answer)
+    assert found
+    return found[1], answer.partition(b"\r\n\r\n")[2]
+
+
+async def test_a_write_purges_though_its_client_left(house: House) -> None:
+    """The origin has carried it out."""
+    write, read = (
+        GET.replace(b"GET /a", b"POST /items/1") + b"Content-Length: 2\r\n\r\n{}",
+        GET.replace(b"/a", b"/items/1"),
+    )
+    await house.known(write)
+    await house.ask(read + b"\r\n")
+    house.origin.arrived.clear()
+    house.origin.gate.clear()
+    client = await house.connect()
+    client.writer.write(write)
+    await house.origin.arrived.wait()
+    client.leave()
+    await _eventually(lambda: bool(house.state.tasks))
+    house.origin.gate.set()
+    await _eventually(lambda: not house.state.tasks)
+    assert b"MISS" == _state(await house.ask(read + b"\r\n"))[0]
+
+
+async def test_who_leaves_takes_the_fetch_along(house: House) -> None:
+    """Nobody would read the answer to a GET: its connection is closed, and its place given back."""
+    await house.known(GET + b"\r\n")
+    house.origin.gate.clear()
+    client = await house.connect()
+    client.writer.write(GET + b"\r\n")
+    await house.origin.arrived.wait()
+    client.leave()
+    await _eventually(lambda: not house.state.connections)
+    house.origin.gate.set()
+    await _eventually(lambda: house.origin.gone == 1)
+    assert (await house.ask(GET + b"\r\n")).endswith(b"hi")
+
+
+async def _eventually(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.005)
+
+
+async def test_a_connection_that_the_origin_was_closing_is_no_error(house: House) -> None:
+    """A GET goes out again on a fresh one; a POST may have been carried out, and does not."""
+    post = GET.replace(b"GET", b"POST") + b"\r\n"
+    for raw in (GET + b"\r\n", post):
+        await house.known(raw)
+    house.origin.answer, house.origin.ends = b"", True
+    assert b"HTTP/1.1 502" == (await house.ask(post))[:12]
+    asked = len(house.origin.got)
+    await house.known(GET + b"\r\n")
+    assert asked == 1
+    house.origin.answer, house.origin.ends = ANSWERS["sized"], False
+    await house.known(GET + b"\r\n")
+    house.origin.close_idle()
+    assert (await house.ask(GET + b"\r\n")).endswith(b"hi")
+
+
+async def test_a_silent_origin_is_waited_for_no_longer(house: House) -> None:
+    """504 after the time that the policy gives it."""
+    await house.known(GET + b"\r\n")
+    house.origin.gate.clear()
+    answer = await house.ask(GET + b"\r\n")
+    assert (True, 1) == (b"504" in answer[:15] and b"first-byte-timeout" in answer, house.handled)
+    house.origin.gate.set()
+
+
+async def test_who_finds_all_connections_busy_waits_on_the_ordinary_way(start: Start) -> None:
+    """The lane takes what is idle, and no place of anybody who waits."""
+    house = await start(connections=1)
+    await house.known(GET + b"\r\n")
+    house.origin.gate.clear()
+    first = asyncio.create_task(house.ask(GET + b"\r\n"))
+    await house.origin.arrived.wait()
+    second = asyncio.create_task(house.ask(GET + b"\r\n"))
+    await _eventually(lambda: house.handled == 1)
+    house.origin.gate.set()
+    assert [True, True] == [answer.endswith(b"hi") for answer in await asyncio.gather(first, second)]
+
+
+async def test_requests_in_a_row_are_answered_in_their_order(house: House) -> None:
+    """One after the other, whichever way each takes."""
+    house.origin.answer = ANSWERS["chunked"]
+    heads = [GET.replace(b"/a", path) + b"\r\n" for path in (b"/a", b"/items/1", b"/b")]
+    for raw in heads:
+        await house.known(raw)
+    client = await house.connect()
+    client.writer.write(b"".join(heads * 3))
+    routes = [re.search(rb"cache-status: [^\r]*", await client.response()) for _ in range(9)]
+    told = [found[0].count(b"hit") for found in routes if found]
+    await client.close()
+    assert [0, 1, 0] * 3 == told
+
+
+async def test_a_server_that_stops_says_so(house: House) -> None:
+    """The answer closes the connection, also where the stop came while the origin worked on it."""
+    await house.known(GET + b"\r\n")
+    house.origin.gate.clear()
+    asking = asyncio.create_task(house.ask(GET + b"\r\n"))
+    await house.origin.arrived.wait()
+    house.application.edge.draining = True
+    house.origin.gate.set()
+    assert b"connection: close\r\n" in await asking
+    assert b"connection: close\r\n" in await house.ask(GET + b"\r\n")
+
+
+async def test_a_fault_of_the_lane_is_not_the_clients(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ordinary way answers with what came already, and the log has the traceback."""
+    await house.known(GET + b"\r\n")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(passing, "render_head", fail)
+    house.origin.answer = ANSWERS["chunked"]
+    with capture_logs() as lines:
+        answer = await house.ask(GET + b"\r\n")
+    assert (True, 1, 1) == (answer.endswith(b"hi"), len(house.origin.got), house.handled)
+    assert ["answer not passed on at once"] == [line["event"] for line in lines]
+
+
+@pytest.mark.parametrize("access_log", ["all", "sampled"])
+async def test_requests_on_the_lane_are_logged_and_counted_as_others(start: Start, access_log: str) -> None:
+    """The same line but for what is each request's own, one count more of the same."""
+    house = await start(access_log=access_log)
+    with capture_logs() as lines:
+        for _ in range(3):
+            await house.ask(GET + b"\r\n")
+    own = {"request_id", "duration_ms", "upstream_ms"}
+    told = [{name: value for name, value in line.items() if name not in own} for line in lines]
+    assert (2, 3, told[0]) == (house.handled, len({line["request_id"] for line in lines}), told[2])
+    assert {("GET", "any", "bypass"): 3} == {
+        key: sum(each.counts) for key, each in house.application.metrics.requests.items()
+    }
+    assert {("ok",): 3} == house.application.metrics.events[Event.UPSTREAM]
+
+
+async def test_what_is_known_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With too many heads all are forgotten, and learnt anew as they come."""
+    monkeypatch.setattr(passing, "MEMO_HEADS", 3)
+    for number in range(10):
+        await house.known(GET + b"X: %d\r\n\r\n" % number)
+        await house.ask(GET + b"X: %d\r\n\r\n" % number)
+        assert house.handled == 0
+
+
+async def test_a_new_policy_forgets_what_the_old_one_knew(house: House) -> None:
+    """The ordinary way decides anew."""
+    await house.known(GET + b"\r\n")
+    active = house.application.engine.active
+    house.application.reloader._put_in_force(active.policy, active.router)
+    await house.ask(GET + b"\r\n")
+    assert house.handled == 1
