@@ -71,7 +71,7 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/lock/bin/uv pip compile 
 lock:
 	$(PYTHON) -m venv $(VENV)/lock
 	$(VENV)/lock/bin/pip install --quiet uv
-	echo 'setuptools>=77' | $(COMPILE) --extra embedded --extra demo --extra crypto -o requirements.lock pyproject.toml -
+	echo 'setuptools>=77' | $(COMPILE) --extra embedded --extra demo --extra crypto --extra compress -o requirements.lock pyproject.toml -
 	$(COMPILE) --extra dev --constraint requirements.lock -o requirements-dev.lock pyproject.toml
 
 clean:

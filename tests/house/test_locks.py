@@ -54,7 +54,10 @@ def test_a_lock_names_no_index_host_or_directory(lock):
 
 @pytest.mark.parametrize(
     ("lock", "extras"),
-    [("requirements.lock", ("embedded", "demo", "crypto")), ("requirements-dev.lock", ("demo", "crypto", "dev"))],
+    [
+        ("requirements.lock", ("embedded", "demo", "crypto", "compress")),
+        ("requirements-dev.lock", ("demo", "crypto", "compress", "dev")),
+    ],
 )
 def test_what_the_project_asks_for_is_locked(lock, extras):
     """Nothing is left for the resolver to choose."""
