@@ -113,6 +113,10 @@ class Engine:
             exchange.error = error.reason
             exchange.detail = exchange.detail or Detail.UPSTREAM_ERROR
             reply = unavailable(error)
+        except asyncio.CancelledError:
+            exchange.leave()
+            self._journal.gone(exchange)
+            raise
         except BaseException:
             exchange.leave()
             raise

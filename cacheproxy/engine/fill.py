@@ -123,7 +123,7 @@ class Filler:
         job.shared = False
         return None
 
-    async def _early(self, job: FillJob, flight: "asyncio.Task[Shared]") -> Filled | None:
+    async def _early(self, job: FillJob, flight: "asyncio.Future[Shared]") -> Filled | None:
         """What the fill has brought, before it is stored everywhere: a store that is slow keeps no follower waiting."""
         leader = self._leaders.get(job.key)
         filled = None if leader is None else await leader.filled(flight)
@@ -140,7 +140,7 @@ class Filler:
         job.exchange.collapsed = False
         return await job.leader.outcome(self._start(job))
 
-    def _start(self, job: FillJob) -> "asyncio.Task[Shared]":
+    def _start(self, job: FillJob) -> "asyncio.Future[Shared]":
         if not job.shared:
             return self._flights.start(f"{job.key} {job.exchange.request_id}", self._run(job))
         flight = self._flights.start(job.key, self._run(job))

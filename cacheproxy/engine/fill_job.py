@@ -72,7 +72,7 @@ class Leader:
         self._told: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._gone = False
 
-    async def filled(self, fill: "asyncio.Task[Shared]") -> Filled | None:
+    async def filled(self, fill: "asyncio.Future[Shared]") -> Filled | None:
         """For a follower: the response that may be shared, as soon as it is here; None where the fill's end tells."""
         await asyncio.wait((self._told, fill), return_when=asyncio.FIRST_COMPLETED)
         told = self._told.result() if self._told.done() else None
@@ -87,7 +87,7 @@ class Leader:
         """Nobody leads: a refresh in the background."""
         self._gone = True
 
-    async def outcome(self, fill: "asyncio.Task[Shared]") -> Outcome:
+    async def outcome(self, fill: "asyncio.Future[Shared]") -> Outcome:
         """What the fill tells its leader, or the error it ended with. Leaving (cancellation) harms nobody."""
         try:
             await asyncio.wait((self._told, fill), return_when=asyncio.FIRST_COMPLETED)

@@ -10,7 +10,7 @@ from cacheproxy.limits.headers import limited_fields, limited_problem
 from cacheproxy.policy.route import LimitHeaders, OnLimit, Served
 from cacheproxy.semantics.cache_status import Detail
 from cacheproxy.semantics.freshness import current_age
-from cacheproxy.semantics.plan import Fetch, Forward, Plan, Refuse, Revalidate, Serve, ServeStale
+from cacheproxy.semantics.plan import Fetch, Forward, Plan, Refuse, Revalidate, Serve, ServeStale, takes_stale
 from cacheproxy.storage.contract import Entry
 
 
@@ -36,7 +36,7 @@ def answer_limited(exchange: Exchange, limited: Limited, decided: Plan, entry: E
 
     That policy is the leave to serve stale responses (RFC 9111 §4.2.4), but not where the response itself forbids it.
     """
-    age_s = None if entry is None or not stale_will_do(limited) else _stale_age_s(decided, entry, exchange.now)
+    age_s = None if entry is None or not stale_will_do(limited) else _stale_age_s(exchange, decided, entry)
     if entry is None or age_s is None:
         return refuse(exchange, limited)
     exchange.x_cache = XCache.HIT if isinstance(decided, Serve) else XCache.STALE
@@ -59,14 +59,17 @@ def served(decided: Plan) -> Served:
             assert_never(decided)
 
 
-def _stale_age_s(decided: Plan, entry: Entry, now: float) -> float | None:
+def _stale_age_s(exchange: Exchange, decided: Plan, entry: Entry) -> float | None:
     """The age at which ``entry`` answers a request that was to be answered as ``decided``; None where it may not."""
     match decided:
         case Serve(_, age_s) | ServeStale(_, age_s, _):
             return age_s
         case Revalidate() | Fetch():
-            usable = decided.reason is Forward.STALE and not entry.must_revalidate
-            return current_age(entry.initial_age_s, entry.received_at, now) if usable else None
+            rules = exchange.route.cache
+            if rules is None or decided.reason is not Forward.STALE or entry.must_revalidate:
+                return None
+            age_s = current_age(entry.initial_age_s, entry.received_at, exchange.now)
+            return age_s if takes_stale(exchange.request, rules, age_s) else None
         case Refuse():
             return None
         case _:

@@ -7,7 +7,10 @@ from cacheproxy.semantics.fields import Fields
 from cacheproxy.sessions.login import login_location
 
 SESSION_REQUIRED = "session-required"
+WEBSOCKET_VERSION = "websocket-version"
 _RETRY_SOON = (b"retry-after", b"1")
+_WEBSOCKET_13 = ((b"upgrade", b"websocket"), (b"sec-websocket-version", b"13"))
+"""What a client is told that speaks another version (RFC 9110 §15.5.22, RFC 6455 §4.4)."""
 
 
 def refused(error: ClientError, exchange: Exchange) -> Reply:
@@ -18,6 +21,12 @@ def refused(error: ClientError, exchange: Exchange) -> Reply:
         return problem(error.status, error.reason, error.detail)
     location = login_location(place, request.target)
     return Reply(303, Fields(((b"location", location), (b"cache-control", b"no-store"))))
+
+
+def unread(error: ClientError) -> Reply:
+    """The answer to a request whose head or framing is wrong, so that nothing else can be said of it."""
+    extra = _WEBSOCKET_13 if error.reason == WEBSOCKET_VERSION else ()
+    return problem(error.status, error.reason, error.detail, *extra)
 
 
 def unavailable(error: UpstreamError) -> Reply:

@@ -10,6 +10,7 @@ from cacheproxy.engine.exchange import Exchange, XCache
 from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.engine.reply import Reply
 from cacheproxy.policy.route import Route
+from cacheproxy.semantics.fields import Fields
 
 
 class AccessLog(StrEnum):
@@ -20,6 +21,9 @@ class AccessLog(StrEnum):
     OFF = "off"
 
 
+CLIENT_GONE = "client-gone"
+CLIENT_CLOSED_REQUEST = 499
+"""No status of HTTP's, and never sent: what nginx logs for a client that did not wait."""
 HIT_SAMPLE = 100
 """Of this many hits one gets a line, where the log is sampled."""
 
@@ -65,6 +69,12 @@ class Journal:
     def refused(self, reason: str) -> None:
         """Note that a request was refused for what it was: ``reason`` is the code of its ClientError."""
         self._recorder.event(Event.REFUSED, reason)
+
+    def gone(self, exchange: Exchange) -> None:
+        """Note that the client of ``exchange`` left before its answer."""
+        exchange.error = CLIENT_GONE
+        self.refused(CLIENT_GONE)
+        self.record(exchange, Reply(CLIENT_CLOSED_REQUEST, Fields(())))
 
     @property
     def every_line(self) -> bool:

@@ -38,7 +38,7 @@ class Waited(Enum):
     LOST = "lost"
     """The holder died or its lease ran out: compete again."""
     WAITED_OUT = "waited-out"
-    """Patience is over: serve stale if there is any, else fetch without storing."""
+    """Patience is over: fetch for yourself, and store nothing. What might be served stale was looked at before."""
 
 
 class Leases(Protocol):

@@ -23,26 +23,30 @@ class Flights(Generic[Result]):
     def __init__(self, max_flights: int = 10_000) -> None:
         """None yet."""
         self._max_flights = max_flights
-        self._by_key: dict[str, asyncio.Task[Result]] = {}
+        self._by_key: dict[str, asyncio.Future[Result]] = {}
         self._tasks: set[asyncio.Task[Result]] = set()
 
     def __len__(self) -> int:
         """The number of tasks under way."""
         return len(self._tasks)
 
-    def find(self, key: str) -> "asyncio.Task[Result] | None":
+    def find(self, key: str) -> "asyncio.Future[Result] | None":
         """The work for ``key`` that is under way, or None. Its error, if it has one, is every waiter's."""
         return self._by_key.get(key)
 
-    def start(self, key: str, work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
-        """Begin ``work``, and let others find it by ``key`` until it ends."""
-        task = asyncio.get_running_loop().create_task(_uncancelled(work), name=f"fill {key}")
+    def start(self, key: str, work: Coroutine[Any, Any, Result]) -> "asyncio.Future[Result]":
+        """Begin ``work``, and let others find it by ``key`` until it ends.
+
+        What comes back is not the task itself: cut short, a task looks to its waiters as if they were.
+        """
+        loop = asyncio.get_running_loop()
+        flight: asyncio.Future[Result] = loop.create_future()
+        task = loop.create_task(work, name=f"fill {key}")
         self._tasks.add(task)
         if key not in self._by_key and len(self._by_key) < self._max_flights:
-            self._by_key[key] = task
-        task.add_done_callback(lambda done: self._ended(key, done))
-        task.add_done_callback(lambda _: work.close())  # cut short before it began, it was never awaited
-        return task
+            self._by_key[key] = flight
+        task.add_done_callback(lambda done: self._ended(key, flight, done))
+        return flight
 
     async def drain(self, timeout_s: float) -> None:
         """Let what is under way end by itself for ``timeout_s``, then cut it short with AbandonedError."""
@@ -54,17 +58,14 @@ class Flights(Generic[Result]):
         if late:
             await asyncio.wait(late)
 
-    def _ended(self, key: str, task: "asyncio.Task[Result]") -> None:
+    def _ended(self, key: str, flight: "asyncio.Future[Result]", task: "asyncio.Task[Result]") -> None:
         self._tasks.discard(task)
-        if self._by_key.get(key) is task:
+        if self._by_key.get(key) is flight:
             del self._by_key[key]
-        if not task.cancelled():
-            task.exception()  # marks it as seen: nobody may be left to see it
-
-
-async def _uncancelled(work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of ``work``. Cut short, it fails: a cancellation would look to its waiters like their own."""
-    try:
-        return await work
-    except asyncio.CancelledError:
-        raise AbandonedError("the fill was cut short") from None
+        if task.cancelled():
+            flight.set_exception(AbandonedError("the fill was cut short"))
+        elif (error := task.exception()) is not None:
+            flight.set_exception(error)
+        else:
+            flight.set_result(task.result())
+        flight.exception()  # marks it as seen: nobody may be left to see it

@@ -186,6 +186,11 @@ def is_error(status: int) -> bool:
     return status in {500, 502, 503, 504}
 
 
+def takes_stale(request: RequestHead, rules: CacheRules, age_s: float) -> bool:
+    """Whether the client asks for nothing that a stale response of that age fails (RFC 9111 §5.2.1)."""
+    return _takes_stale(_client_control(request.fields, rules), age_s)
+
+
 def _client_control(decisive: Fields, rules: CacheRules) -> CacheControl:
     """What the client asks of caches, where the policy lets it (RFC 9111 §5.2.1, §5.4)."""
     if rules.client_cache_control is ClientControl.IGNORE:

@@ -111,7 +111,7 @@ def assess(
     control = CacheControl.effective(response.fields)
     for reason in _refusals(request, response, control, rules):
         return Pass(reason)
-    names = _varies_on(response.fields)
+    names = _varies_on(request, response)
     if names is None:
         return Pass(PassReason.VARY_STAR)
     age_s = initial_age(response.fields, requested_at=requested_at, received_at=received_at)
@@ -148,8 +148,9 @@ def stored_fields(fields: Fields, control: CacheControl | None = None) -> Fields
     )
 
 
-def _varies_on(fields: Fields) -> tuple[bytes, ...] | None:
+def _varies_on(request: RequestHead, response: ResponseHead) -> tuple[bytes, ...] | None:
     """The request fields that this response was chosen by, whether or not its Vary says so; None for ``*``."""
+    fields = response.fields
     names = vary_names(fields)
     if names is None:
         return None
@@ -158,6 +159,8 @@ def _varies_on(fields: Fields) -> tuple[bytes, ...] | None:
         unsaid.add(b"origin")  # it names the origin that asked
     if is_coded(fields):
         unsaid.add(b"accept-encoding")  # who asked takes this coding, and others may not (RFC 9110 §12.5.3)
+    if request.scheme == "http" and (fields.get(b"location") or b"")[:6].lower() == b"https:":
+        unsaid.add(b"upgrade-insecure-requests")  # a browser asked for that; who did not may be unable to follow
     return tuple(sorted({*names, *unsaid})) if unsaid else names
 
 

@@ -34,6 +34,8 @@ class Adapter:
         self._engine = engine
         self._port = port
         self._read_lately = lru_cache(maxsize=MEMO_HEADS)(self._read)
+        self.trusts = lru_cache(maxsize=MEMO_HEADS)(self._trusts)
+        """Whether a peer (an address, empty for a unix socket) is a proxy that is believed."""
 
     def read(self, raw: bytes, scheme: str, peer: str) -> Arrived:
         """What ``raw`` (through its empty line) says, coming from ``peer``. ClientError where it is refused."""
@@ -42,10 +44,7 @@ class Adapter:
     def forget(self) -> None:
         """Read every head anew: the policy has changed."""
         self._read_lately.cache_clear()
-
-    def trusts(self, peer: str) -> bool:
-        """Whether ``peer`` (an address, empty for a unix socket) is a proxy that is believed."""
-        return is_trusted(peer or UNIX, self._engine.active.policy.trusted_proxies)
+        self.trusts.cache_clear()
 
     def understand(self, request: RequestHead, peer: str) -> tuple[RequestHead, Client]:
         """``request`` with what earlier hops say replaced by what may be believed of it, and its client."""
@@ -70,6 +69,9 @@ class Adapter:
         """The field in which a request names its tenant, or empty."""
         rules = self._engine.active.policy.tenant
         return rules.name.encode() if rules is not None and rules.source is TenantSource.HEADER else b""
+
+    def _trusts(self, peer: str) -> bool:
+        return is_trusted(peer or UNIX, self._engine.active.policy.trusted_proxies)
 
     def _read(self, raw: bytes, scheme: str, peer: str) -> Arrived:
         request, framing = parse_head(raw, scheme)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import httptools
 
+from cacheproxy.engine.problems import WEBSOCKET_VERSION
 from cacheproxy.errors import ClientError
 from cacheproxy.semantics.fields import Fields, Pair
 from cacheproxy.semantics.forwarding import PSEUDONYM
@@ -86,7 +87,7 @@ def parse_head(raw: bytes, scheme: str = "http") -> tuple[RequestHead, Framing]:
     )
     framing = _framing(request)
     if framing.upgrades:
-        _check_handshake(raw)
+        _check_handshake(raw, fields)
     if b"expect" in fields and not framing.expects_continue:
         # RFC 9110 §10.1.1: it says nothing in HTTP/1.0 or without a body, and origins are known to trip over it.
         request = request.with_fields(fields.without({b"expect"}))
@@ -154,7 +155,10 @@ def _framing(request: RequestHead) -> Framing:
     )
 
 
-def _check_handshake(raw: bytes) -> None:
+def _check_handshake(raw: bytes, fields: Fields) -> None:
+    version = fields.combined(b"sec-websocket-version")
+    if version is not None and b"13" not in version.split(b", "):
+        raise ClientError(426, WEBSOCKET_VERSION, "the only version of WebSocket that is spoken here is 13")
     lines = raw.removesuffix(b"\r\n\r\n").split(b"\r\n")
     if len(lines) - 1 > MAX_HANDSHAKE_FIELDS or max(map(len, lines)) > MAX_HANDSHAKE_LINE_BYTES:
         detail = f"a handshake has at most {MAX_HANDSHAKE_FIELDS} fields and lines of {MAX_HANDSHAKE_LINE_BYTES} bytes"

@@ -10,7 +10,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from cacheproxy.clock import Clock
-from cacheproxy.engine.reply import problem
+from cacheproxy.engine.problems import unread
 from cacheproxy.errors import ClientError
 from cacheproxy.server.adapter import Arrived
 from cacheproxy.server.body import (
@@ -50,7 +50,6 @@ class EdgeProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._outlet: Outlet
         self._peer = ""
-        self._trusted = False
         self._scheme = "http"
         self._buffer = b""
         self._decoder: Decoder | None = None
@@ -69,7 +68,6 @@ class EdgeProtocol(asyncio.Protocol):
         self._outlet = Outlet(self._transport, self._clock, self._edge.limits.write_s)
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
-        self._trusted = self._edge.trusts(self._peer)
         self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         if len(self._server_state.connections) >= self._edge.limits.max_connections:
             self._transport.abort()
@@ -169,7 +167,11 @@ class EdgeProtocol(asyncio.Protocol):
 
     def _express(self, raw: bytes) -> bool:
         """Answer at once if ``raw`` is a head that is known and needs nothing but memory. On any doubt: False."""
-        answer = None if self._edge.draining else self._edge.lane.answer(raw, trusted=self._trusted, peer=self._peer)
+        answer = (
+            None
+            if self._edge.draining
+            else self._edge.lane.answer(raw, trusted=self._edge.trusts(self._peer), peer=self._peer)
+        )
         if answer is None:
             return False
         head, body = answer
@@ -279,7 +281,7 @@ class EdgeProtocol(asyncio.Protocol):
             self._cycle.keep_alive = False
             return
         self._edge.refused(error.reason)
-        reply = problem(error.status, error.reason, error.detail)
+        reply = unread(error)
         head, _, _ = render_head(reply, head_only=False, date=self._outlet.date(), close=True)
         assert isinstance(reply.body, bytes)
         self._outlet.write(head + reply.body)

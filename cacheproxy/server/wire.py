@@ -31,6 +31,8 @@ def render_head(
     if b"date" not in reply.fields:
         pairs.append((b"date", date))
     pairs += framing
+    if b"upgrade" in reply.fields:
+        pairs.append((b"connection", b"upgrade"))  # RFC 9110 §7.8: else the next hop passes it on
     if close:
         pairs.append((b"connection", b"close"))
     elif version == "1.0":

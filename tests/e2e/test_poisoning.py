@@ -512,6 +512,16 @@ def test_a_reflected_origin_is_not_for_other_sites(sidecar, raw_origin, connect)
     assert "none" == wire.ask(get(path)).get("access-control-allow-origin")
 
 
+def test_a_way_out_to_https_is_not_for_who_did_not_ask_for_it(sidecar, raw_origin, connect) -> None:
+    """A redirect that Upgrade-Insecure-Requests brought about is not kept for clients that do not send it."""
+    path = raw_origin.path("/c")
+    away = ok(b"", b"location: https://a.example" + path, status=b"301 Moved Permanently")
+    raw_origin.on(path, lambda seen: away if seen.get("upgrade-insecure-requests") else ok(b"here"))
+    wire = connect(sidecar)
+    assert [301, 301] == [wire.ask(get(path, b"Upgrade-Insecure-Requests: 1")).status for _ in range(2)]
+    assert [200, 200] == [wire.ask(get(path)).status for _ in range(2)]
+
+
 def test_a_coded_body_is_not_for_who_cannot_read_it(sidecar, raw_origin, connect) -> None:
     """Content-Encoding without Vary: whoever takes only identity is not given the gzip of another."""
     path = raw_origin.path("/c")

@@ -242,7 +242,7 @@ def test_a_websocket_opens_with_the_sidecars_own_handshake(sidecar, raw_origin, 
 @pytest.mark.parametrize(
     ("raw", "status"),
     [
-        pytest.param(get(b"$", *UPGRADE[:2], UPGRADE[3], b"Sec-WebSocket-Version: 8"), 400, id="version-8"),
+        pytest.param(get(b"$", *UPGRADE[:2], UPGRADE[3], b"Sec-WebSocket-Version: 8"), 426, id="version-8"),
         pytest.param(get(b"$", *UPGRADE[:3]), 400, id="no-key"),
         pytest.param(get(b"$", *UPGRADE[:3], b"Sec-WebSocket-Key: x"), 400, id="bad-key"),
         pytest.param(get(b"$", *UPGRADE, b"Sec-WebSocket-Key: " + KEY), 400, id="two-keys"),
@@ -265,6 +265,19 @@ def test_a_handshake_that_is_refused_opens_nothing(sidecar, raw_origin, connect,
     wire.send(SMUGGLED).rest()
     assert [] == raw_origin.seen(path)
     assert b"/smuggled" not in b"".join(raw_origin.lines())
+
+
+def test_another_version_of_websocket_is_told_which_one_will_do(sidecar, connect) -> None:
+    """426 with the version that is spoken here, and as a protocol to change to (RFC 6455 §4.4, RFC 9110 §15.5.22)."""
+    wire = connect(sidecar)
+    answer = wire.ask(get(b"/ws", *UPGRADE[:2], UPGRADE[3], b"Sec-WebSocket-Version: 8"))
+    assert (426, "13", "websocket") == (
+        answer.status,
+        answer.get("sec-websocket-version"),
+        answer.get("upgrade"),
+    )
+    assert [b"upgrade", b"close"] == answer.all("connection")
+    assert wire.closed()
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,18 @@ async def test_who_asks_for_what_is_fresh_is_refused(house) -> None:
     assert 429 == (await house.ask("/miss/1", ("cache-control", "no-cache"))).status
 
 
+async def test_who_asks_for_what_is_fresh_is_given_nothing_stale_either(house) -> None:
+    """Stale responses are for clients that put up with them, over a limit as under it (RFC 9111 §5.2.1)."""
+    await house.ask("/miss/1")
+    house.clock.pass_s(59)
+    house.origin.script("/miss/2", Answer(fields=Fields.of(("cache-control", "max-age=0")), body=b"x"))
+    house.clock.pass_s(1.5)
+    await house.ask("/miss/2")  # takes the permit that has come back meanwhile
+    assert "STALE" == (await house.ask("/miss/1"))["x-cache"]
+    for asked in ("no-cache", "max-age=5", "min-fresh=1"):
+        assert 429 == (await house.ask("/miss/1", ("cache-control", asked))).status
+
+
 async def test_a_rule_that_rejects_has_the_last_word(house) -> None:
     """Over both, the answer is 429, though something is stored."""
     await house.ask("/two/1")

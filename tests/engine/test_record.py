@@ -1,9 +1,12 @@
 """What is counted and logged of each request."""
 
+import asyncio
+
 import pytest
 from structlog.testing import capture_logs
 
 from cacheproxy.engine.record import HIT_SAMPLE, AccessLog
+from cacheproxy.engine.recorder import Event
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.upstream.fake import Answer
 
@@ -82,6 +85,28 @@ async def test_hits_are_sampled(build, log: AccessLog, hits: int) -> None:
             await house.ask("/items/1")
     assert hits == sum(line["cache"] == "hit" for line in lines)
     assert (log is not AccessLog.OFF) == any(line["cache"] == "miss" for line in lines)
+
+
+async def test_a_client_that_does_not_wait_is_counted_and_logged(build) -> None:
+    """With the status that nginx has for it, and the route's own labels; the fill goes on."""
+    house = build(log=AccessLog.ALL)
+    house.origin.script("/items/1", TTL)
+    house.origin.hold()
+    with capture_logs() as lines:
+        leaving = house.asking("/items/1")
+        await house.quiet()
+        leaving.cancel()
+        await asyncio.wait([leaving])
+    assert [(499, "item", "miss", "client-gone")] == [
+        (line["status"], line["route"], line["cache"], line["error"]) for line in lines
+    ]
+    assert [("item", "miss", False)] == [
+        (said["route"], said["cache_status"], said["hit"]) for said in house.notes.requests
+    ]
+    assert 1 == house.notes.events[Event.REFUSED.value, "client-gone"]
+    house.origin.release()
+    await house.quiet()
+    assert "HIT" == (await house.ask("/items/1"))["x-cache"]
 
 
 async def test_time_spent_upstream_is_told_apart(build) -> None:

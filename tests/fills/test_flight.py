@@ -121,3 +121,13 @@ async def test_shutdown_cuts_short_what_does_not_end(flights):
 async def test_draining_nothing_is_nothing(flights):
     """A process without work shuts down at once."""
     await flights.drain(60)
+
+
+async def test_work_that_is_cut_short_before_it_began_is_abandoned_too(flights):
+    """Its waiters get an error of ours, and Python has nothing to warn of."""
+    waits = asyncio.shield(flights.start("k", Gate().work()))
+    [task] = flights._tasks
+    task.cancel()
+    with pytest.raises(AbandonedError):
+        await waits
+    assert (len(flights), flights.find("k")) == (0, None)

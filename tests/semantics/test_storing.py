@@ -447,3 +447,22 @@ def test_a_response_that_names_its_origin_varies_on_it(allowed: str, vary: tuple
 def test_a_coded_response_varies_on_accept_encoding(lines: Lines, vary: tuple[bytes, ...]) -> None:
     """A coded response without Vary is for those who ask as its first client did: others may not read it."""
     assert vary == stored([FRESH, *lines]).vary
+
+
+@pytest.mark.parametrize(
+    ("scheme", "location", "vary"),
+    [
+        pytest.param("http", "https://a.example/", (b"upgrade-insecure-requests",), id="to-https"),
+        pytest.param("http", "HTTPS://b.example/", (b"upgrade-insecure-requests",), id="to-https-elsewhere"),
+        pytest.param("http", "http://b.example/", (), id="to-http"),
+        pytest.param("http", "/there", (), id="relative"),
+        pytest.param("https", "https://b.example/", (), id="from-https"),
+    ],
+)
+def test_a_way_out_to_https_is_for_those_who_asked_alike(scheme: str, location: str, vary: tuple[bytes, ...]) -> None:
+    """An origin may send there only whoever says Upgrade-Insecure-Requests, and not say so by Vary."""
+    response = ResponseHead(301, Fields.of(("cache-control", "max-age=9"), ("location", location)))
+    request = RequestHead(method="GET", target=b"/", scheme=scheme)
+    verdict = assess(request, response, CacheRules(), requested_at=0.0, received_at=0.0)
+    assert isinstance(verdict, Store)
+    assert vary == verdict.vary

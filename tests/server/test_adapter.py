@@ -85,6 +85,16 @@ def test_a_new_policy_reads_anew() -> None:
     assert PROXY == reader.read(raw, "http", PROXY).client.address
 
 
+def test_a_new_policy_decides_anew_whom_to_trust() -> None:
+    """On connections that are open already, too: the edge asks for each request."""
+    engine = Engine(BEHIND_PROXIES)
+    reader = Adapter(cast("Any", engine), 8080)
+    assert reader.trusts(PROXY)
+    engine.policy = Policy(upstream=UpstreamRules(), trusted_proxies=(), fallback=Route(name="fallback"))
+    reader.forget()
+    assert not reader.trusts(PROXY)
+
+
 def test_long_heads_are_not_remembered() -> None:
     """The memo is bounded in bytes."""
     reader = adapter()

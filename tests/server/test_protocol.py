@@ -443,3 +443,17 @@ def replying(body: object) -> Callable[[BodyStream | None], Awaitable[Reply]]:
         return Reply(200, Fields(), body)  # type: ignore[arg-type]
 
     return reply
+
+
+async def test_whom_to_trust_is_asked_for_each_request(listen) -> None:
+    """A reload may change it while a connection is open."""
+    server = await listen(PATIENT)
+    asked: list[bool] = []
+    server.edge.lane.answer = lambda raw, *, trusted, peer: asked.append(trusted)
+    reader, writer = await server.connect()
+    for trusted in (False, True):
+        server.edge.trusts = lambda _, now=trusted: now
+        writer.write(GET % b"x")
+        await reader.readuntil(b"\r\n\r\n/x")
+    writer.close()
+    assert [False, True] == [asked[0], asked[-1]]
