@@ -56,6 +56,7 @@ from cacheproxy.settings import Settings
 from cacheproxy.storage.forms import Forms
 from cacheproxy.storage.keyspace import Keyspace
 from cacheproxy.storage.timed import TimedStore
+from cacheproxy.wiring.libraries import missing_libraries
 from cacheproxy.wiring.origin import ReplaceableOrigin
 from cacheproxy.wiring.reload import Reloader
 from cacheproxy.wiring.state import State, open_state
@@ -93,19 +94,22 @@ class Application:
         ``sockets`` are those to listen on, in place of the settings' own.
         """
         drain = Drain(delay_s=self.settings.drain_delay, timeout_s=self.settings.drain_timeout)
-        upstream = self.engine.active.policy.upstream
+        policy = self.engine.active.policy
+        upstream = policy.upstream
         websockets = WebSocketApp(self.engine, self.adapter, _tunnels(self.engine))
         listening = sockets or Sockets(bind(*self.settings.listen), bind(*self.settings.admin))
         edge = edge_server(self.edge, SystemClock(), websockets, drain)
         self.metrics.watch(Level.CLIENT_CONNECTIONS, lambda: float(len(edge.server_state.connections)))
         servers = [edge, admin_server(admin_app(self._admin()))]
+        for caution in (*policy.cautions, *missing_libraries(policy)):
+            log.warning("policy", where=caution.path, caution=caution.message)
         log.info(
             "serving",
             version=__version__,
             listen="{}:{}".format(*self.settings.listen),
             admin="{}:{}".format(*self.settings.admin),
             upstream=upstream.socket or f"{upstream.scheme}://{upstream.host}:{upstream.port}",
-            routes=len(self.engine.active.policy.routes),
+            routes=len(policy.routes),
             replica=self.settings.instance_id,
         )
         # What is here now is here for good: looking through it over and over would be a tenth of a request's cost.

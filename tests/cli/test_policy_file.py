@@ -70,6 +70,18 @@ def test_check_warns_of_what_is_not_wrong_but_dangerous(run, tmp_path: Path) -> 
     ]
 
 
+def test_check_says_which_library_is_missing(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what stands in for it until it is installed: a missing wheel stops nothing."""
+    monkeypatch.setattr("cacheproxy.storage.compression._is_here", lambda _: False)
+    file = tmp_path / "policy.yaml"
+    file.write_text("version: 1\nroutes: [{name: a, match: GET /a, cache: {compress: {coding: zstd}, encode: true}}]\n")
+    ran = run("check", str(file))
+    assert (ran.code, ran.err) == (0, "")
+    remedy = "pip install 'cacheproxy[compress]'; until then"
+    assert f"warning: {file}: routes[0].cache.compress: `zstd` needs a library: {remedy} `deflate`" in ran.out
+    assert f"warning: {file}: routes[0].cache.encode: `zstd` and `br` need libraries: {remedy} clients" in ran.out
+
+
 @pytest.mark.parametrize("arguments", [["check"], ["routes"], ["explain", "GET", "/"]])
 def test_a_file_that_is_not_there(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
     """Exit 2, and how to get one."""
