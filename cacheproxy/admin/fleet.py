@@ -106,7 +106,7 @@ class _Api:
         return _passed_on([*failed, *given][0]) if given else _nobody()
 
     async def _count(self, request: Request) -> Response | None:
-        """Bring the ledger up to date; the refusal, where the asker may not know."""
+        """Bring the ledger up to date; the refusal, where the asker may not know, or that cannot be told."""
         answers = await self._fleet.members.each(request, path="/metrics")
         for member in self._fleet.members.all:
             answer = answers[member.name]
@@ -114,7 +114,8 @@ class _Api:
                 self._fleet.ledger.take(member.name, member.starts(), answer.text)
             else:
                 self._fleet.ledger.miss(member.name)
-        return _refusal(answers)
+        # Where nobody answers, nobody says whether the asker may know.
+        return _refusal(answers) or (None if any(map(_is_good, answers.values())) else _nobody())
 
 
 def _of_workers(members: Members) -> list[Metric]:

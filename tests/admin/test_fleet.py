@@ -163,9 +163,14 @@ async def test_a_reload_is_for_all(fleet):
     assert [2, 2] == [len(one.asked), len(two.asked)]
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("POST", "/api/v1/reload"), ("POST", "/api/v1/purge")])
+WITHOUT_WORKERS = [
+    ("GET", "/"), ("POST", "/api/v1/reload"), ("POST", "/api/v1/purge"), ("GET", "/metrics"), ("GET", "/api/v1/stats"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path"), WITHOUT_WORKERS)
 async def test_without_workers_there_is_an_answer(fleet, method, path):
-    """While all of them are being started, the operator is told so."""
+    """While all of them are being started the operator is told so, and nobody is told what needs a token."""
     workers, client, _ = fleet
     for worker in workers:
         worker.alive = False
