@@ -1,8 +1,9 @@
 """The fill itself: ask the origin, and make of its answer what the rules allow."""
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from math import inf
+from typing import Any
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.degrade import Degrade, Role
@@ -14,7 +15,7 @@ from cacheproxy.engine.serve import may_stand_in, whole_seconds
 from cacheproxy.engine.shared_body import SharedBody
 from cacheproxy.errors import UpstreamError
 from cacheproxy.fills.hit_for_miss import HitForMiss
-from cacheproxy.invalidation.tags import ResponseTags, response_tags
+from cacheproxy.invalidation.tags import response_tags
 from cacheproxy.policy.route import Scope
 from cacheproxy.semantics.cache_control import CacheControl
 from cacheproxy.semantics.conditional import completion_fields, fill_fields, revalidation_fields
@@ -79,23 +80,41 @@ class Carrier:
 
     async def carry(self, job: FillJob, stamp: Stamp | None) -> Shared:
         """What the origin's answer gives to all who wait; the job's leader is told first. UpstreamError."""
-        variants = await self._variants(job)
+        variants = await self._variants(job) if isinstance(job.plan, Revalidate) else ()
+        arrived = await self._ask(job, stamp, variants)
+        if arrived.head.status == 304 and variants:
+            return await self._confirmed(job, arrived, variants)
+        await self._refuse_failure(job, arrived)
+        if job.request.method == "HEAD" and not job.names_asker:
+            await self._head_tells(job, arrived)
+        return await self._judge(job, arrived)
+
+    async def carry_alone(self, job: FillJob, stamp: Stamp | None) -> Passed | Coroutine[Any, Any, Shared]:
+        """The origin's answer for the job's leader alone, or what is left to do where it is fit for others too.
+
+        Of that the leader is told first. For a job that is ``alone``. UpstreamError.
+        """
+        arrived = await self._ask(job, stamp, ())
+        await self._refuse_failure(job, arrived)
+        fit = self._fit(job, arrived, _verdict(job, arrived))
+        return fit if isinstance(fit, Passed) else self._gather(job, arrived, *fit)
+
+    async def _ask(self, job: FillJob, stamp: Stamp | None, variants: Sequence[Entry]) -> _Arrived:
         requested_at, asked_at = self._clock.now(), self._clock.monotonic()
         asked = job.sent
         sent = asked.with_fields(_asking(job, asked, variants))
         head, body = await self._origin.send(job.exchange, sent, None)
-        arrived = _Arrived(head, body, requested_at, self._clock.now(), stamp, asked_at)
-        if head.status == 304 and variants:
-            return await self._confirmed(job, arrived, variants)
-        if head.status == 304:
-            await body.aclose()
+        return _Arrived(head, body, requested_at, self._clock.now(), stamp, asked_at)
+
+    async def _refuse_failure(self, job: FillJob, arrived: _Arrived) -> None:
+        """UpstreamError for an answer to what was not asked, and for an error where something may stand in for it."""
+        status = arrived.head.status
+        if status == 304:
+            await arrived.body.aclose()
             raise UpstreamError(502, "malformed-response", sent=True, detail="a 304 to a request without a condition")
-        if is_error(head.status) and self._may_stand_in(job):
-            await body.aclose()
-            raise UpstreamError(head.status, f"status-{head.status}", sent=True)
-        if job.request.method == "HEAD" and not job.names_asker:
-            await self._head_tells(job, arrived)
-        return await self._judge(job, arrived)
+        if is_error(status) and self._may_stand_in(job):
+            await arrived.body.aclose()
+            raise UpstreamError(status, f"status-{status}", sent=True)
 
     async def adopt(
         self, job: FillJob, head: ResponseHead, body: ResponseBody, requested_at: float, stamp: Stamp
@@ -108,8 +127,6 @@ class Carrier:
 
         They are looked up anew: a 304 must not bring back what was purged since the request came.
         """
-        if not isinstance(job.plan, Revalidate):
-            return ()
         selected = job.plan.stored
         assert isinstance(selected, Entry)
         stored = await self._degrade.instead(Role.CACHE, self._store.variants(job.key), ())
@@ -120,31 +137,36 @@ class Carrier:
         return stored is not None and may_stand_in(job.request, stored, job.rules, self._clock.now())
 
     async def _judge(self, job: FillJob, arrived: _Arrived) -> Shared:
-        tags = response_tags(arrived.head.fields)
-        verdict = assess(
-            job.sent,
-            arrived.head,
-            job.rules,
-            requested_at=arrived.requested_at,
-            received_at=arrived.received_at,
-        )
+        verdict = _verdict(job, arrived)
+        if job.personal and not job.in_full and _is_for_one(job, verdict):
+            await arrived.body.aclose()
+            job.in_full = True
+            return await self.carry(job, arrived.stamp)
+        fit = self._fit(job, arrived, verdict)
+        if isinstance(fit, Passed):
+            await job.leader.hand_over(fit)
+            return GaveUp()
+        return await self._gather(job, arrived, *fit)
+
+    def _fit(self, job: FillJob, arrived: _Arrived, verdict: Store | Pass) -> tuple[Store, Sequence[str]] | Passed:
+        """On what terms, and with which tags of its own, it may be kept; or the response for the leader alone."""
         if job.personal:
-            if not job.in_full and _is_for_one(job, verdict):
-                await arrived.body.aclose()
-                job.in_full = True
-                return await self.carry(job, arrived.stamp)
             verdict = _shareable(job, arrived.head, verdict)
         if isinstance(verdict, Pass):
-            return await self._pass(job, arrived, verdict.reason)
+            return self._passed(job, arrived, verdict.reason)
+        tags = response_tags(arrived.head.fields)
         if tags.refused or (arrived.stamp is None and (not job.shared or verdict.status == 206)):
-            return await self._pass(job, arrived, PassReason.TAGS if tags.refused else None)
-        return await self._gather(job, arrived, verdict, tags)
+            return self._passed(job, arrived, PassReason.TAGS if tags.refused else None)
+        return verdict, tags.tags
 
-    async def _pass(self, job: FillJob, arrived: _Arrived, reason: PassReason | None) -> GaveUp:
-        """Give the response to the leader alone, and remember that this key is not for sharing."""
+    def _passed(self, job: FillJob, arrived: _Arrived, reason: PassReason | None) -> Passed:
+        """The response for the leader alone; that this key is not for sharing is remembered."""
         if reason is not None:
             self._refuse(job, reason)
-        await job.leader.hand_over(Passed(arrived.head, arrived.body, reason))
+        return Passed(arrived.head, arrived.body, reason)
+
+    async def _pass(self, job: FillJob, arrived: _Arrived, reason: PassReason) -> GaveUp:
+        await job.leader.hand_over(self._passed(job, arrived, reason))
         return GaveUp()
 
     def _refuse(self, job: FillJob, reason: PassReason) -> None:
@@ -152,7 +174,7 @@ class Carrier:
         if job.shared and reason in _LIES_IN_THE_RESPONSE:
             self._hit_for_miss.remember(job.key)
 
-    async def _gather(self, job: FillJob, arrived: _Arrived, verdict: Store, tags: ResponseTags) -> Shared:
+    async def _gather(self, job: FillJob, arrived: _Arrived, verdict: Store, tags: Sequence[str]) -> Shared:
         """Take the body in, streaming it to the leader meanwhile if it is not here yet."""
         content = arrived.body.complete
         if content is None:
@@ -167,7 +189,7 @@ class Carrier:
             self._refuse(job, PassReason.PERSONALISED)
             job.leader.tell(Passed(arrived.head, BytesBody(content), PassReason.PERSONALISED))
             return GaveUp()
-        return await self._keep(job, arrived, verdict, content, tags.tags)
+        return await self._keep(job, arrived, verdict, content, tags)
 
     async def _keep(
         self, job: FillJob, arrived: _Arrived, verdict: Store, content: bytes, tags: Sequence[str]
@@ -261,6 +283,11 @@ class Carrier:
 
     async def _drop(self, job: FillJob) -> None:
         await self._degrade.instead(Role.CACHE, self._store.delete(job.key), 0)
+
+
+def _verdict(job: FillJob, arrived: _Arrived) -> Store | Pass:
+    requested_at, received_at = arrived.requested_at, arrived.received_at
+    return assess(job.sent, arrived.head, job.rules, requested_at=requested_at, received_at=received_at)
 
 
 def _is_for_many(job: FillJob) -> bool:

@@ -7,13 +7,14 @@ those that came later (its followers) get the stored response, or are told to as
 import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.allowed import may_store
 from cacheproxy.engine.carry import Carrier
 from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.exchange import Exchange
-from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Leader, Outcome, Shared
+from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Leader, Outcome, Passed, Shared
 from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.engine.serve import whole_seconds
 from cacheproxy.errors import UpstreamError
@@ -28,7 +29,7 @@ from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.plan import Fetch, Forward, Revalidate, Serve, plan
 from cacheproxy.semantics.tag_clock import Stamp, Verdict
 from cacheproxy.semantics.vary import variance
-from cacheproxy.storage.contract import Entry, Store
+from cacheproxy.storage.contract import Entry, Found, Store
 from cacheproxy.upstream.reasons import Reason
 
 PATIENCE_S = 5.0
@@ -47,6 +48,10 @@ _LEADERS_OWN = frozenset({
 _PART = frozenset({b"range", b"if-range"})
 
 
+def _nothing() -> None:
+    """No stamp was heard of."""
+
+
 class Filler:
     """Fetches on behalf of keys."""
 
@@ -63,9 +68,13 @@ class Filler:
         degrade: Degrade,
         recorder: Recorder,
         clock: Clock,
+        heard: Callable[[], Stamp | None] = _nothing,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Everything it works with comes from ``wiring``; ``draw`` gives chance, uniform in [0, 1)."""
+        """Everything it works with comes from ``wiring``.
+
+        ``heard`` gives a stamp that needs no trip, or None; ``draw`` gives chance, uniform in [0, 1).
+        """
         self._carrier = carrier
         self._store = store
         self._leases = leases
@@ -76,6 +85,7 @@ class Filler:
         self._degrade = degrade
         self._recorder = recorder
         self._clock = clock
+        self._heard = heard
         self._draw = draw
         self._leaders: dict[str, Leader] = {}
         """Of the fills that others may join, by key."""
@@ -87,7 +97,7 @@ class Filler:
         """
         job = self._job(exchange, decided, exchange.request)
         try:
-            return await self._follow(job) or await self._lead(job)
+            return await self._follow(job) or await (self._alone(job) if job.alone else self._lead(job))
         except AbandonedError:
             raise UpstreamError(503, "shut-down", sent=True) from None
 
@@ -136,17 +146,27 @@ class Filler:
         decided = plan(job.request, entry, job.rules, self._clock.now())
         return Filled(entry, 0, stored=False, age=whole_seconds(decided.age_s)) if isinstance(decided, Serve) else None
 
+    async def _alone(self, job: FillJob) -> Outcome:
+        """The origin's answer for ``job`` and nobody else. Only what others may have after all outlives its client."""
+        job.exchange.collapsed = False
+        came = await self._carrier.carry_alone(job, await self._stamp())
+        return came if isinstance(came, Passed) else await job.leader.outcome(self._flights.start(None, came))
+
     async def _lead(self, job: FillJob) -> Outcome:
         job.exchange.collapsed = False
         return await job.leader.outcome(self._start(job))
 
     def _start(self, job: FillJob) -> "asyncio.Future[Shared]":
         if not job.shared:
-            return self._flights.start(f"{job.key} {job.exchange.request_id}", self._run(job))
+            return self._flights.start(None, self._run(job))
         flight = self._flights.start(job.key, self._run(job))
         self._leaders[job.key] = job.leader
-        flight.add_done_callback(lambda _: self._leaders.pop(job.key, None))
+        flight.add_done_callback(partial(self._landed, job))
         return flight
+
+    def _landed(self, job: FillJob, _flight: "asyncio.Future[Shared]") -> None:
+        if self._leaders.get(job.key) is job.leader:
+            del self._leaders[job.key]
 
     def refresh(self, exchange: Exchange, decided: Fetch | Revalidate) -> None:
         """Fill in the background, in its turn, unless that is under way: with the whole, if the client wants a part."""
@@ -204,7 +224,7 @@ class Filler:
         outcome = Waited.LOST
         try:
             # The response may have come into the store between our look and our getting the lease.
-            result: Shared | None = await self._filled_meanwhile(job)
+            result: Shared | None = await self._filled_meanwhile(job) if held.token else self._at_hand(job)
             if isinstance(result, Filled):
                 job.leader.tell(result)
             else:
@@ -242,20 +262,30 @@ class Filler:
                     continue
 
     async def _stamp(self) -> Stamp | None:
-        return await self._degrade.instead(Role.CACHE, self._purger.begin(), None)
+        """A stamp for what nobody else waits for: what was heard of the clock will do, and costs no trip."""
+        heard = self._heard()
+        return heard or await self._degrade.instead(Role.CACHE, self._purger.begin(), None)
 
     async def _filled_meanwhile(self, job: FillJob) -> Filled | None:
         """What is stored by now, if it is what a request made now would be answered with."""
         asked = self._store.read(job.key, job.request.fields, None, job.tags)
-        found = await self._degrade.instead(Role.CACHE, asked, None)
+        filled = self._filled_by(job, await self._degrade.instead(Role.CACHE, asked, None))
+        if filled is None or not _is_what_it_had(job, filled.entry):
+            return filled
+        return await self._replaced_meanwhile(job, filled.entry)
+
+    def _at_hand(self, job: FillJob) -> Filled | None:
+        """The same for a replica that is alone: whatever is stored is at hand."""
+        filled = self._filled_by(job, self._store.peek(job.key, job.request.fields))
+        return None if filled is None or _is_what_it_had(job, filled.entry) else filled
+
+    def _filled_by(self, job: FillJob, found: Found | None) -> Filled | None:
         if found is None:
             return None
         soft_purged = found.verdict is Verdict.STALE
         decided = plan(job.request, found.entry, job.rules, self._clock.now(), soft_purged=soft_purged)
         if not isinstance(decided, Serve):
             return None
-        if isinstance(job.plan.stored, Entry) and found.entry.stamp == job.plan.stored.stamp:
-            return await self._replaced_meanwhile(job, job.plan.stored)
         return Filled(found.entry, 0, stored=False, age=whole_seconds(decided.age_s))
 
     async def _replaced_meanwhile(self, job: FillJob, stored: Entry) -> Filled | None:
@@ -265,6 +295,11 @@ class Filler:
             if is_newer and (entry.vary, entry.variance) == (stored.vary, stored.variance):
                 return Filled(entry, 0, stored=False)
         return None
+
+
+def _is_what_it_had(job: FillJob, entry: Entry) -> bool:
+    """Whether ``entry`` is what ``job`` is to replace: a refresh before its time."""
+    return isinstance(job.plan.stored, Entry) and entry.stamp == job.plan.stored.stamp
 
 
 def _lease_budget(job: FillJob) -> Budget | None:

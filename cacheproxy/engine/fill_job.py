@@ -65,18 +65,18 @@ Outcome = Filled | Passed
 class Leader:
     """The leader's place in its fill: told first, and free to leave."""
 
-    __slots__ = ("_gone", "_told")
+    __slots__ = ("_gone", "_told", "_waiting")
 
     def __init__(self) -> None:
-        """Wait to be told."""
-        self._told: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        """Nothing is told yet."""
+        self._told: Outcome | None = None
+        self._waiting: list[asyncio.Future[None]] = []
         self._gone = False
 
     async def filled(self, fill: "asyncio.Future[Shared]") -> Filled | None:
         """For a follower: the response that may be shared, as soon as it is here; None where the fill's end tells."""
-        await asyncio.wait((self._told, fill), return_when=asyncio.FIRST_COMPLETED)
-        told = self._told.result() if self._told.done() else None
-        return told if isinstance(told, Filled) else None
+        await self._news(fill)
+        return self._told if isinstance(self._told, Filled) else None
 
     @property
     def waits(self) -> bool:
@@ -90,22 +90,23 @@ class Leader:
     async def outcome(self, fill: "asyncio.Future[Shared]") -> Outcome:
         """What the fill tells its leader, or the error it ended with. Leaving (cancellation) harms nobody."""
         try:
-            await asyncio.wait((self._told, fill), return_when=asyncio.FIRST_COMPLETED)
+            await self._news(fill)
         except asyncio.CancelledError:
             self._gone = True
-            if self._told.done() and isinstance(told := self._told.result(), Passed):
-                await told.body.aclose()
+            if isinstance(self._told, Passed):
+                await self._told.body.aclose()
             raise
-        if self._told.done():
-            return self._told.result()
+        if self._told is not None:
+            return self._told
         error = fill.exception()
         assert error is not None, "a fill tells its leader before it ends"
         raise error
 
     def tell(self, outcome: Outcome) -> None:
         """Answer the leader, once."""
-        if not self._told.done():
-            self._told.set_result(outcome)
+        if self._told is None:
+            self._told = outcome
+            self._wake()
 
     async def hand_over(self, passed: Passed) -> None:
         """Answer the leader with what is still arriving; if it left, let go of that."""
@@ -113,6 +114,22 @@ class Leader:
             await passed.body.aclose()
         else:
             self.tell(passed)
+
+    async def _news(self, fill: "asyncio.Future[Shared]") -> None:
+        """Wait until the leader was told, or ``fill`` has ended."""
+        if self._told is not None or fill.done():
+            return
+        if not self._waiting:
+            fill.add_done_callback(self._wake)
+        news: asyncio.Future[None] = fill.get_loop().create_future()
+        self._waiting.append(news)
+        await news
+
+    def _wake(self, _fill: "asyncio.Future[Shared] | None" = None) -> None:
+        waiting, self._waiting = self._waiting, []
+        for news in waiting:
+            if not news.done():
+                news.set_result(None)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -134,6 +151,7 @@ class FillJob:
     """Request fields that say who asks: kept from the origin as long as the answer may be for many."""
     in_full: bool = False
     """Whether they are sent after all, because the answer is not for many."""
+    _anonymous: RequestHead | None = None
 
     @property
     def names_asker(self) -> bool:
@@ -145,7 +163,16 @@ class FillJob:
         """The request as the origin is to see it, before conditions: what Vary and ``assess`` look at."""
         if not self.personal or self.in_full:
             return self.request
-        return anonymous(self.request, self.personal, self.exchange.route.key_names)
+        if self._anonymous is None:
+            self._anonymous = anonymous(self.request, self.personal, self.exchange.route.key_names)
+        return self._anonymous
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is for its leader and nobody else: a plain request, that asks for all there is."""
+        if self.shared or self.request.method != "GET" or not isinstance(self.plan, Fetch):
+            return False
+        return self.plan.missing is None and (self.in_full or not self.personal)
 
     @classmethod
     def of(cls, exchange: Exchange, plan: Fetch | Revalidate, request: RequestHead) -> "FillJob":

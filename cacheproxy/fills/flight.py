@@ -6,6 +6,7 @@ The work is a task of its own, owned here. A client that hangs up leaves its wai
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from cacheproxy.errors import CacheproxyError
@@ -28,24 +29,24 @@ class Flights(Generic[Result]):
 
     def __len__(self) -> int:
         """The number of tasks under way."""
-        return len(self._tasks)
+        return sum(not task.done() for task in self._tasks)
 
     def find(self, key: str) -> "asyncio.Future[Result] | None":
         """The work for ``key`` that is under way, or None. Its error, if it has one, is every waiter's."""
         return self._by_key.get(key)
 
-    def start(self, key: str, work: Coroutine[Any, Any, Result]) -> "asyncio.Future[Result]":
-        """Begin ``work``, and let others find it by ``key`` until it ends.
+    def start(self, key: str | None, work: Coroutine[Any, Any, Result]) -> "asyncio.Future[Result]":
+        """Begin ``work``, and let others find it by ``key`` until it ends; nobody, where that is None.
 
         What comes back is not the task itself: cut short, a task looks to its waiters as if they were.
         """
         loop = asyncio.get_running_loop()
         flight: asyncio.Future[Result] = loop.create_future()
-        task = loop.create_task(work, name=f"fill {key}")
+        task = loop.create_task(work)
         self._tasks.add(task)
-        if key not in self._by_key and len(self._by_key) < self._max_flights:
+        if key is not None and key not in self._by_key and len(self._by_key) < self._max_flights:
             self._by_key[key] = flight
-        task.add_done_callback(lambda done: self._ended(key, flight, done))
+        task.add_done_callback(partial(self._ended, key, flight))
         return flight
 
     async def drain(self, timeout_s: float) -> None:
@@ -58,9 +59,9 @@ class Flights(Generic[Result]):
         if late:
             await asyncio.wait(late)
 
-    def _ended(self, key: str, flight: "asyncio.Future[Result]", task: "asyncio.Task[Result]") -> None:
+    def _ended(self, key: str | None, flight: "asyncio.Future[Result]", task: "asyncio.Task[Result]") -> None:
         self._tasks.discard(task)
-        if self._by_key.get(key) is flight:
+        if key is not None and self._by_key.get(key) is flight:
             del self._by_key[key]
         if task.cancelled():
             flight.set_exception(AbandonedError("the fill was cut short"))

@@ -31,6 +31,10 @@ class LocalPurger:
 
     async def begin(self, budget: Budget | None = None) -> Stamp:  # noqa: ARG002 - there is nothing to wait for
         """A stamp, to be taken before the origin is contacted."""
+        return self.stamp()
+
+    def stamp(self) -> Stamp:
+        """What ``begin`` gives."""
         return Stamp(self._epoch, self._tick())
 
     async def purge(self, purge: Purge, *, wait_s: float | None = None) -> Receipt:  # noqa: ARG002 - as above

@@ -228,6 +228,7 @@ async def assemble(
         degrade=degrade,
         recorder=metrics,
         clock=clock,
+        heard=state.heard,
     )
     forms = Forms(state.l1)
     stack.push_async_callback(forms.aclose)

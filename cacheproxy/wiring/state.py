@@ -12,6 +12,7 @@ from cacheproxy.fills.contract import Leases
 from cacheproxy.fills.lease import NoLeases, RedisLeases
 from cacheproxy.invalidation.bus import Bus
 from cacheproxy.invalidation.contract import Purger
+from cacheproxy.invalidation.heard import HeardClock
 from cacheproxy.invalidation.local import LocalPurger
 from cacheproxy.invalidation.mirrors import Mirrors
 from cacheproxy.invalidation.purger import RedisPurger
@@ -24,6 +25,7 @@ from cacheproxy.policy.identity import SessionRules
 from cacheproxy.policy.route import Policy
 from cacheproxy.redis_link.connect import Role, Roles, Tuning, connect
 from cacheproxy.redis_link.embedded import start_embedded
+from cacheproxy.semantics.tag_clock import Stamp
 from cacheproxy.sessions.contract import NoSessions, Sessions
 from cacheproxy.sessions.memory import SessionMemory
 from cacheproxy.sessions.redis import RedisSessions
@@ -53,6 +55,8 @@ class State:
     l1: MemoryStore
     leases: Leases
     purger: Purger
+    heard: Callable[[], Stamp | None]
+    """Gives a stamp without a trip, or None."""
     limits: Limiting
     sessions: Sessions
     envelope: Envelope
@@ -118,6 +122,7 @@ async def _alone(
         l1=l1,
         leases=NoLeases(purger.begin),
         purger=purger,
+        heard=own.stamp,
         limits=limiting_alone(clock),
         sessions=NoSessions(),
         envelope=envelope,
@@ -136,7 +141,8 @@ def _shared(
     stack: AsyncExitStack,
 ) -> State:
     sessions = _sessions(roles, policy.session, clock)
-    mirrors = Mirrors([l1, PurgesTold(feed), *([sessions] if isinstance(sessions, SessionMemory) else [])])
+    heard = HeardClock(clock)
+    mirrors = Mirrors([l1, heard, PurgesTold(feed), *([sessions] if isinstance(sessions, SessionMemory) else [])])
     tag_clock = TagClock(roles.bus, settings.prefix, MAX_LIFETIME_S)
     receipts = Receipts(settings.instance_id, clock=clock)
     purger = RedisPurger(tag_clock, mirrors, receipts)
@@ -162,6 +168,7 @@ def _shared(
         l1=l1,
         leases=leases,
         purger=purger,
+        heard=heard.stamp,
         limits=limiting_shared(
             roles.limits, settings.prefix, clock, Replicas(lambda: len(receipts.last_known()), clock)
         ),

@@ -179,6 +179,15 @@ SCENARIOS = {
     "early-refresh": Scenario(
         "/hot", [ok(b"old", VARY), ok(b"new", VARY)], fields=(GERMAN,), before=((GERMAN,), (ENGLISH,)), stale=False
     ),
+    "alone": Scenario(
+        "/thing", [drops(b"o", fields=(PRIVATE,)), drops(b"o", b"n", fields=(PRIVATE,))], before=((SID,),), stale=False
+    ),
+    "alone-and-kept": Scenario(
+        "/thing", [drops(b"o", fields=(PRIVATE,)), drops(b"o", b"n")], before=((SID,),), stale=False
+    ),
+    "alone-and-304-unasked": Scenario(
+        "/thing", [drops(b"o", fields=(PRIVATE,)), drops(status=304)], before=((SID,),), stale=False
+    ),
     "304-unasked": Scenario("/thing", [drops(status=304)]),
     "tunnel": Scenario("/thing", [], tunnel=True),
     "express": Scenario("/thing", [], express=True),

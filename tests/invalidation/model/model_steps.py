@@ -18,9 +18,11 @@ def _pick(rng: random.Random) -> int:
 
 STEPS: dict[Step, int] = {
     lambda w, r: w.begin_fill(_pick(r), r.choice(KEYS)): 240,
+    lambda w, r: w.begin_heard(_pick(r), r.choice(KEYS)): 40,
     lambda w, r: w.fetch(r.randrange(8)): 300,
     lambda w, r: w.store(r.randrange(8)): 240,
-    lambda w, r: w.change(r.choice(KEYS), r.choice(_MODES), whole=r.random() < 0.3): 40,
+    lambda w, r: w.change(r.choice(KEYS), r.choice(_MODES), whole=r.random() < 0.3): 32,
+    lambda w, r: w.change(r.choice(KEYS), r.choice(_MODES), whole=r.random() < 0.3, by=_pick(r)): 8,
     lambda w, r: w.purge_all(r.choice(_MODES)): 2,
     lambda w, r: w.subscribe(_pick(r)): 120,
     lambda w, r: w.first_beat(_pick(r)): 120,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from cacheproxy.errors import StateError
 from cacheproxy.invalidation.contract import Applied, Purge, PurgeMode
 from cacheproxy.invalidation.follower import Follower
+from cacheproxy.invalidation.heard import HeardClock
 from cacheproxy.invalidation.messages import BeatSaid, PurgeRecord
 from cacheproxy.invalidation.mirrors import Mirrors
 from cacheproxy.invalidation.observer import Unobserved
@@ -92,6 +93,7 @@ class Replica:
     """One replica: its memory, and what is on its way to it."""
 
     l1: L1
+    heard: HeardClock
     follower: Follower
     queue: list[tuple[object, int]] | None = None
     """Messages not yet taken, each with the number of purges made before and with it; None: not subscribed."""
@@ -121,6 +123,7 @@ class World:
         """The versions that purges older than a lease ask for."""
         self.folded = 0
         self.served = 0
+        self.heard = 0
         self.replicas = [self._new_replica() for _ in range(REPLICAS)]
 
     def now(self) -> float:
@@ -132,8 +135,8 @@ class World:
         return self.at
 
     def _new_replica(self) -> Replica:
-        l1 = L1(self)
-        return Replica(l1, Follower(Mirrors([l1]), LEASE_S, self, Unobserved()))
+        l1, heard = L1(self), HeardClock(self)
+        return Replica(l1, heard, Follower(Mirrors([l1, heard]), LEASE_S, self, Unobserved()))
 
     # -- filling
 
@@ -141,6 +144,13 @@ class World:
         """A miss: take a stamp, before the origin is asked."""
         if len(self.fills) < 8:
             self.fills.append(Fill(replica, key, self.clock.begin()))
+
+    def begin_heard(self, replica: int, key: str) -> None:
+        """A miss of what nobody else waits for: take the stamp of what was heard, if anything was."""
+        stamp = self.replicas[replica].heard.stamp()
+        if stamp is not None and len(self.fills) < 8:
+            self.fills.append(Fill(replica, key, stamp))
+            self.heard += 1
 
     def fetch(self, pick: int) -> None:
         """The origin answers a fill with what it has at that moment."""
@@ -161,21 +171,24 @@ class World:
 
     # -- purging
 
-    def change(self, key: str, mode: PurgeMode, *, whole: bool) -> None:
-        """The origin changes ``key`` and purges it by its own tag, or by one that it shares."""
+    def change(self, key: str, mode: PurgeMode, *, whole: bool, by: int | None = None) -> None:
+        """The origin changes ``key`` and purges it by its own tag or one that it shares, ``by`` a replica or not."""
         self.origin[key] += 1
-        self._purge(TAGS[key][1] if whole else TAGS[key][-1], mode)
+        record = self._purge(TAGS[key][1] if whole else TAGS[key][-1], mode)
+        if by is not None:
+            self.replicas[by].follower.apply(record.applied, "own")
 
     def purge_all(self, mode: PurgeMode) -> None:
         """Everything is purged, though nothing has changed."""
         self._purge("*", mode)
 
-    def _purge(self, tag: str, mode: PurgeMode) -> None:
+    def _purge(self, tag: str, mode: PurgeMode) -> PurgeRecord:
         record = self.clock.purge(Purge(tags=(tag,), mode=mode))
         versions = {key: self.origin[key] for key in KEYS if tag in TAGS[key]}
         # what was changed but not purged yet under another tag is not this purge's to promise
         self.purges.append(Purged(versions, mode, self.at))
         self._tell(record)
+        return record
 
     def _tell(self, message: object) -> None:
         for replica in self.replicas:

@@ -9,13 +9,14 @@ from model_world import StaleError, World
 
 from cacheproxy.errors import StateError
 from cacheproxy.invalidation import tag_clock as tag_clock_module
-from cacheproxy.invalidation.contract import Purge
+from cacheproxy.invalidation.contract import Applied, Purge
 from cacheproxy.invalidation.follower import Follower
+from cacheproxy.invalidation.heard import HeardClock
 from cacheproxy.invalidation.messages import Record
 from cacheproxy.invalidation.mirrors import Mirrors
 from cacheproxy.invalidation.replay import History, Position
 from cacheproxy.redis_link.scripts import script
-from cacheproxy.semantics.tag_clock import Verdict
+from cacheproxy.semantics.tag_clock import Stamp, Verdict
 
 
 def _judge_without(condition: str):
@@ -109,6 +110,27 @@ def _fault_trust_before_catching_up(monkeypatch) -> None:
     monkeypatch.setattr(Follower, "distrust", lambda _self: None)
 
 
+def _fault_stamp_later_than_heard(monkeypatch) -> None:
+    heard = HeardClock.stamp
+
+    def too_late(self: HeardClock) -> Stamp | None:
+        stamp = heard(self)
+        return None if stamp is None else Stamp(stamp.epoch, stamp.began_at_us + 2)
+
+    monkeypatch.setattr(HeardClock, "stamp", too_late)
+
+
+def _fault_heard_in_another_epoch(monkeypatch) -> None:
+    def stamp(self: HeardClock) -> Stamp | None:
+        return Stamp(self._epoch, self._at_us + 1)
+
+    def apply(self: HeardClock, purge: Applied) -> None:
+        self._epoch, self._at_us = purge.epoch, max(self._at_us, purge.at_us)
+
+    monkeypatch.setattr(HeardClock, "stamp", stamp)
+    monkeypatch.setattr(HeardClock, "apply", apply)
+
+
 FAULTS = {
     "epoch-not-compared": _fault_in_judge("epoch"),
     "base-not-compared": _fault_in_judge("base"),
@@ -122,6 +144,8 @@ FAULTS = {
     "memory-vouches-for-what-it-did-not-hear": _fault_memory_vouches_for_the_unheard,
     "trust-without-end": _fault_trust_without_end,
     "trust-while-disconnected": _fault_trust_before_catching_up,
+    "stamp-later-than-what-was-heard": _fault_stamp_later_than_heard,
+    "heard-times-of-two-epochs-mixed": _fault_heard_in_another_epoch,
 }
 
 
@@ -131,7 +155,7 @@ def test_without_any_one_condition_the_model_serves_something_stale(fault, monke
     FAULTS[fault](monkeypatch)
 
     def search() -> None:
-        for seed in range(12):
+        for seed in range(60):
             drive(World(ModelClock()), 10_000, seed)
 
     with pytest.raises(StaleError):
@@ -169,7 +193,7 @@ def test_without_any_one_line_the_real_scripts_serve_something_stale(fault, real
     _plant(monkeypatch, *SCRIPT_FAULTS[fault])
 
     def search() -> None:
-        for seed in range(12):
+        for seed in range(60):
             real_clock.flush()
             real_clock.time_us = 1_000_000
             drive(World(real_clock), 10_000, seed)

@@ -63,6 +63,18 @@ class Machine(RuleBasedStateMachine):
         """A fill begins."""
         self.world.begin_fill(pick, key)
 
+    @rule(pick=_replicas, key=_keys)
+    def begin_heard(self, pick: int, key: str) -> None:
+        """A fill begins by what its replica has heard."""
+        self.world.begin_heard(pick, key)
+
+    @rule(pick=_replicas, key=_keys)
+    def fill_heard(self, pick: int, key: str) -> None:
+        """Such a fill without anything in between."""
+        self.world.begin_heard(pick, key)
+        self.world.fetch(len(self.world.fills) - 1)
+        self.world.store(7)
+
     @rule(pick=_picks)
     def fetch(self, pick: int) -> None:
         """The origin answers."""
@@ -73,10 +85,10 @@ class Machine(RuleBasedStateMachine):
         """A fill is stored."""
         self.world.store(pick)
 
-    @rule(key=_keys, mode=_modes, whole=st.booleans())
-    def change(self, key: str, mode: PurgeMode, whole: bool) -> None:
+    @rule(key=_keys, mode=_modes, whole=st.booleans(), by=st.none() | _replicas)
+    def change(self, key: str, mode: PurgeMode, whole: bool, by: int | None) -> None:
         """A change and its purge."""
-        self.world.change(key, mode, whole=whole)
+        self.world.change(key, mode, whole=whole, by=by)
 
     @rule(pick=_replicas, key=_keys)
     def read(self, pick: int, key: str) -> None:
