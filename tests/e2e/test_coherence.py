@@ -4,17 +4,13 @@ The origin's answers say which version of a thing they are, so that an old one i
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import httpx
 import pytest
@@ -428,122 +424,3 @@ def test_a_soft_purge_is_served_stale_while_one_refreshes(replicas, things, valk
         until(lambda at=sidecar: version(at) == 2)
         assert get(sidecar.url + "/v/1").headers["x-cache"] == "HIT"
     assert things.asked["/v/1"] == 2
-
-
-# --- all of it at once
-
-
-@dataclass
-class Watch:
-    """What is known to have been purged everywhere, or at one replica, and what came in spite of that."""
-
-    floors: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(lambda: 1))
-    """By replica and path: the oldest version that may still be served."""
-    wrong: list[str] = field(default_factory=list)
-    served: int = 0
-    purges: int = 0
-
-
-class Load:
-    """Readers and writers over several replicas, some of which come and go."""
-
-    def __init__(self, sidecars: list[Sidecar], things: VersionedOrigin, items: int) -> None:
-        """Read and write ``items`` things."""
-        self.watch = Watch()
-        self.over = threading.Event()
-        self.away: set[str] = set()
-        """Replicas whose connections may fail now, or time out."""
-        self._sidecars = sidecars
-        self._things = things
-        self._paths = [f"/v/{number}" for number in range(items)]
-
-    def run(self, meanwhile: Callable[[], None]) -> Watch:
-        """Load until ``meanwhile`` has ended."""
-        jobs: list[Callable[[], None]] = [self._write, self._purge]
-        jobs += [lambda at=sidecar: self._read(at) for sidecar in self._sidecars for _ in range(2)]
-        with ThreadPoolExecutor(len(jobs)) as pool:
-            running = [pool.submit(job) for job in jobs]
-            try:
-                meanwhile()
-            finally:
-                self.over.set()
-            for job in running:
-                job.result()
-        return self.watch
-
-    def _rounds(self, pause_s: float) -> Iterator[tuple[int, str]]:
-        number = 0
-        while not self.over.wait(pause_s):
-            number += 1
-            yield number, self._paths[number * 7 % len(self._paths)]
-
-    def _read(self, sidecar: Sidecar) -> None:
-        with httpx.Client(trust_env=False, timeout=10) as client:
-            for _, path in self._rounds(0.002):
-                floor, was_away = self.watch.floors[sidecar.url, path], sidecar.url in self.away
-                try:
-                    answer = client.get(sidecar.url + path)
-                except httpx.TransportError as error:
-                    if not (was_away or sidecar.url in self.away):
-                        self.watch.wrong.append(f"{path}: {error!r}")
-                    continue
-                self.watch.served += 1
-                if answer.status_code != 200 or answer.json()["version"] < floor:
-                    self.watch.wrong.append(f"{path}: {answer.status_code} {answer.text} after {floor}")
-
-    def _write(self) -> None:
-        """A write through a replica holds there at once."""
-        with httpx.Client(trust_env=False, timeout=2) as client:
-            for number, path in self._rounds(0.02):
-                sidecar = self._sidecars[number % len(self._sidecars)]
-                with contextlib.suppress(httpx.TransportError):
-                    answer = client.put(sidecar.url + path, content=b"x")
-                    self._raise((sidecar,), path, answer.json()["version"])
-
-    def _purge(self) -> None:
-        """A purge with ``wait`` holds everywhere once it is acknowledged."""
-        for number, path in self._rounds(0.02):
-            sidecar = self._sidecars[number % len(self._sidecars)]
-            if sidecar.url in self.away:
-                continue
-            new = self._things.bump(path)
-            with contextlib.suppress(httpx.TransportError):
-                receipt = sidecar.purge(tags=[f"v:{path.removeprefix('/v/')}"], wait="5s")
-                assert receipt["silent"] == []
-                self._raise(self._sidecars, path, new)
-                self.watch.purges += 1
-
-    def _raise(self, sidecars: "list[Sidecar] | tuple[Sidecar, ...]", path: str, new: int) -> None:
-        for sidecar in sidecars:
-            self.watch.floors[sidecar.url, path] = max(self.watch.floors[sidecar.url, path], new)
-
-
-def test_three_replicas_stay_true_through_load_death_and_pause(replicas, things, valkey) -> None:
-    """Nothing older than an acknowledged purge is served by anybody, and nobody gets an error, come what may."""
-    three = replicas(3, valkey)
-    load = Load(three, things, items=12)
-
-    def trouble() -> None:
-        _, killed, paused = three
-        load.over.wait(2)
-        load.away.add(killed.url)
-        killed.end(signal.SIGKILL)
-        load.over.wait(2)
-        killed.start()
-        killed.ready()
-        load.away.discard(killed.url)
-        load.over.wait(1)
-        load.away.add(paused.url)
-        paused.send(signal.SIGSTOP)
-        load.over.wait(3.5)
-        paused.send(signal.SIGCONT)
-        load.over.wait(0.5)
-        load.away.discard(paused.url)
-        with redis.Redis.from_url(valkey) as server:
-            server.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-        load.over.wait(2)
-
-    watch = load.run(trouble)
-    assert watch.wrong == []
-    assert watch.served > 500
-    assert watch.purges > 10
