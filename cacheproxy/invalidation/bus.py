@@ -68,7 +68,7 @@ class Bus:
                 await Session(self._parts, self._rules, self._follower, self._drops).run()
             except StateError as error:
                 wait_s = FIRST_WAIT_S if self._follower.trusted else min(wait_s * 2, LONGEST_WAIT_S)
-                log.warning("bus_lost", reason=error.reason, detail=error.detail)
+                self._follower.lost(error)
             except Exception:
                 # a bug of ours, which must be seen, and must not keep memory off for good, nor half up to date
                 wait_s = LONGEST_WAIT_S

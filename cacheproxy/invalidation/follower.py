@@ -1,5 +1,7 @@
 """How far this replica has followed the tag clock, and so whether it may answer from memory. No I/O."""
 
+import structlog
+
 from cacheproxy.clock import Clock
 from cacheproxy.errors import StateError
 from cacheproxy.invalidation.contract import Applied
@@ -8,6 +10,8 @@ from cacheproxy.invalidation.mirrors import Mirrors
 from cacheproxy.invalidation.observer import BusObserver
 from cacheproxy.invalidation.replay import History, Position
 from cacheproxy.invalidation.tag_clock import Beat
+
+log = structlog.get_logger(__name__)
 
 
 class Follower:
@@ -23,6 +27,8 @@ class Follower:
         self._lease_s = lease_s
         self._clock = clock
         self._observer = observer
+        self._has_begun = False
+        self._said_lost = False
 
     def begin(self, beat: Beat, history: History) -> None:
         """A connection is made, ``beat`` is its first word, and ``history`` all that the stream still has.
@@ -69,6 +75,12 @@ class Follower:
         self._mirrors.trust(trusted=True, epoch=at.epoch, base_us=max(base_us, at.since_us), until=self.until)
         self._note(trusted=True)
 
+    def lost(self, error: StateError) -> None:
+        """The connection broke, or could not be made: it is said once, however often that is tried again."""
+        if not self._said_lost:
+            self._said_lost = True
+            log.warning("bus_lost", reason=error.reason, detail=error.detail)
+
     def distrust(self) -> None:
         """Answer nothing until trusted again."""
         self._mirrors.trust(trusted=False)
@@ -80,7 +92,9 @@ class Follower:
 
     def _restart(self, epoch: str, since_us: int) -> Position:
         self._mirrors.clear()
-        self._observer.cleared()
+        if self._has_begun:  # at first there is nothing that could be lost
+            self._observer.cleared()
+        self._has_begun = True
         # so that they follow the purges of this epoch from here on, though they answer nothing yet
         self._mirrors.trust(trusted=True, epoch=epoch, base_us=since_us)
         self.distrust()
@@ -91,6 +105,9 @@ class Follower:
         if trusted != self.trusted:
             self.trusted = trusted
             self._observer.connected(now=trusted)
+        if trusted and self._said_lost:
+            self._said_lost = False
+            log.info("bus_back")
 
 
 def _missing(said_us: int, at: Position) -> StateError:

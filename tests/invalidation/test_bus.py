@@ -6,6 +6,7 @@ import json
 import pytest
 import structlog
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from cacheproxy.client import Publisher
 from cacheproxy.client.wire import Layout
@@ -15,6 +16,7 @@ from cacheproxy.fills.lease import RedisLeases
 from cacheproxy.invalidation.contract import PurgeMode
 from cacheproxy.policy.route import EventRules, OnGap
 from cacheproxy.policy.templates import Template
+from cacheproxy.redis_link.subscriber import RedisSubscriber
 
 LAYOUT = Layout("test")
 EVENT = json.dumps({"type": "article.updated", "data": {"id": 42}})
@@ -193,6 +195,34 @@ async def test_a_lost_clock_empties_memory(valkey, replica, loss):
     await one.roles.bus.call(*((loss,) if loss == "FLUSHALL" else (loss, LAYOUT.clock)))
     await one.ledger.until_true(lambda: one.ledger.trusted and one.ledger.epoch != epoch)
     assert one.ledger.clears == clears + 1
+    assert one.observed.counts["cleared"] == 1, "a start is no gap"
+
+
+async def test_losing_the_bus_is_said_once_and_so_is_its_return(fresh_valkey, replica, monkeypatch):
+    """However often it is tried meanwhile."""
+    one = replica(fresh_valkey.url)
+    await one.ready()
+    tries, enough = 0, asyncio.Event()
+    subscribe = RedisSubscriber.subscribe
+
+    async def counted(self, *asked):
+        nonlocal tries
+        tries += 1
+        if tries >= 3:
+            enough.set()
+        return await subscribe(self, *asked)
+
+    monkeypatch.setattr(RedisSubscriber, "subscribe", counted)
+    with capture_logs() as logs:
+        fresh_valkey.kill()
+        await enough.wait()
+        fresh_valkey.start()
+        await one.ledger.until_true(lambda: one.ledger.trusted)
+        await kill_subscribers(one)
+        await one.ledger.until_true(lambda: not one.ledger.trusted)
+        await one.ready()
+    said = [line["event"] for line in logs if line["event"].startswith("bus")]
+    assert said == ["bus_lost", "bus_back"] * 2
 
 
 async def test_an_evicted_clock_is_never_taken_for_the_old_one(fresh_valkey, replica):
