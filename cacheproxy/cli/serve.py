@@ -75,4 +75,4 @@ def log_as_json(level: str) -> LogLines:
 
 def _dropped(lines: int) -> str:
     at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    return json.dumps({"lines": lines, "event": "log lines dropped", "level": "warning", "at": at})
+    return json.dumps({"lines": lines, "event": "log_lines_dropped", "level": "warning", "at": at})

@@ -40,11 +40,11 @@ class Degrade:
             return default
         if role in self._down:
             self._down.discard(role)
-            log.warning("shared state is back", role=role)
+            log.warning("state_back", role=role)
         return result
 
     def _failed(self, role: Role, error: StateError) -> None:
         self._recorder.event(Event.STATE_ERROR, role, error.reason)
         if role not in self._down:
             self._down.add(role)
-            log.warning("shared state is lost, carrying on without it", role=role, reason=error.reason)
+            log.warning("state_lost", role=role, reason=error.reason)

@@ -89,6 +89,6 @@ async def _told(sibling: Path, purge: Purge) -> str | None:
             name = await reader.readline()
             writer.close()
     except (OSError, TimeoutError) as error:
-        log.warning("purge not acknowledged", worker=sibling.stem, reason=type(error).__name__)
+        log.warning("purge_not_acknowledged", worker=sibling.stem, reason=type(error).__name__)
         return None
     return name.decode().strip() or None

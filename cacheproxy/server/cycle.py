@@ -56,7 +56,7 @@ class Cycle:
         try:
             answer = self._transit.answer(self._outlet.date)
         except Exception:
-            log.exception("answer not passed on at once", path=self._request.path.decode("latin-1"))
+            log.exception("answer_not_passed_on", path=self._request.path.decode("latin-1"))
             return False
         if answer is None:
             return False
@@ -98,7 +98,7 @@ class Cycle:
         try:
             return await handle(self._request, self.body, self._arrived.client, self._interim)
         except Exception:
-            log.exception("request failed", path=self._request.path.decode("latin-1"))
+            log.exception("request_failed", path=self._request.path.decode("latin-1"))
             return problem(500, "internal-error", "a fault of the proxy; its log has the details")
 
     async def _ask(self) -> Written | Asked | None:
@@ -159,7 +159,7 @@ class Cycle:
             async with aclosing(body):
                 whole = await self._pass_on(body, chunked=chunked)
         except CacheproxyError as error:
-            log.warning("response cut off", path=self._request.path.decode("latin-1"), reason=str(error))
+            log.warning("response_cut_off", path=self._request.path.decode("latin-1"), reason=str(error))
             whole = False
         except BaseException:
             self._outlet.abort()

@@ -105,7 +105,7 @@ class Crew:
                 raise CrewError(f"worker {worker.number} cannot start; what it says is above")
             if loop.time() - began >= self.back_off.steady_s:
                 delay_s = self.back_off.first_s
-            log.warning("worker died", worker=worker.number, status=status, replaced_in_s=delay_s)
+            log.warning("worker_died", worker=worker.number, status=status, replaced_in_s=delay_s)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), delay_s)
             delay_s = min(2 * delay_s, self.back_off.longest_s)
@@ -120,7 +120,7 @@ class Crew:
         )
         worker.process = process
         worker.starts += 1
-        log.info("worker started", worker=worker.number, pid=process.pid, starts=worker.starts)
+        log.info("worker_started", worker=worker.number, pid=process.pid, starts=worker.starts)
         if self.draining:
             process.terminate()
         assert process.stdin is not None

@@ -102,7 +102,7 @@ class Application:
         self.metrics.watch(Level.CLIENT_CONNECTIONS, lambda: float(len(edge.server_state.connections)))
         servers = [edge, admin_server(admin_app(self._admin()))]
         for caution in (*policy.cautions, *missing_libraries(policy)):
-            log.warning("policy", where=caution.path, caution=caution.message)
+            log.warning("policy_caution", where=caution.path, caution=caution.message)
         log.info(
             "serving",
             version=__version__,

@@ -132,12 +132,12 @@ class Reloader:
         faults = error.lines() if error is not None else []
         self._feed.tell("policy", outcome=outcome, digest=digest, faults=faults)
         if error is None:
-            log.info("policy reloaded", digest=digest)
+            log.info("policy_reloaded", digest=digest)
         else:
-            log.error("policy refused, the last one stays", digest=digest, faults=faults)
+            log.error("policy_refused", digest=digest, faults=faults)
 
     def _soon(self) -> None:
-        log.info("policy reload asked for", by="SIGHUP")
+        log.info("policy_reload_asked", by="SIGHUP")
         task = asyncio.get_running_loop().create_task(self._tried())
         self._asked.add(task)
         task.add_done_callback(self._asked.discard)

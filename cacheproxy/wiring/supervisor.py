@@ -62,9 +62,7 @@ async def supervise(settings: Settings, policy: str, command: Sequence[str] = CO
             workers=settings.workers,
         )
         if settings.redis_urls() == "none":
-            log.warning(
-                "workers share nothing but purges", limits="counted by each worker", fills="made by each worker"
-            )
+            log.warning("workers_without_redis", limits="counted by each worker", fills="made by each worker")
         await _until_stopped(crew, admin_server(fleet_app(fleet)), sock, stop, settings)
 
 

@@ -91,9 +91,9 @@ class Warmer:
                 await _to_its_end(reply)
             warmed = Warmed(line, reply.status, (reply.fields.get(b"x-cache") or b"").decode())
         except TimeoutError:
-            log.warning("not warmed", request=line, reason="no answer in time")
+            log.warning("not_warmed", request=line, reason="no answer in time")
         except Exception as error:
-            log.warning("not warmed", request=line, reason="an error on the way", exc_info=error)
+            log.warning("not_warmed", request=line, reason="an error on the way", exc_info=error)
         else:
             self._count(warmed)
         return warmed
@@ -101,7 +101,7 @@ class Warmer:
     def _count(self, warmed: Warmed) -> None:
         self._good += warmed.is_good
         if not warmed.is_good:
-            log.warning("not warmed", request=warmed.request, reason=f"answered {warmed.status}")
+            log.warning("not_warmed", request=warmed.request, reason=f"answered {warmed.status}")
 
 
 def request_of(line: str) -> RequestHead:

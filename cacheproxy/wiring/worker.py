@@ -82,5 +82,5 @@ def _policy(job: Job, settings: Settings) -> tuple[Policy, Router]:
         return load_policy(policy_text(settings.config), source, os.environ, upstream_url=settings.upstream)
     except PolicyError as error:
         faults = error.lines()
-    log.error("policy refused, the last one stays", faults=faults)
+    log.error("policy_refused", faults=faults)
     return load_policy(job.policy, source, os.environ, upstream_url=settings.upstream)

@@ -344,7 +344,7 @@ def test_a_log_that_is_taken_again_tells_what_it_missed(raw_sidecars, raw_origin
     ]
     assert float(dropped) > 0
     with os.fdopen(read) as lines:
-        told = next(line for line in map(json.loads, lines) if line["event"] == "log lines dropped")
+        told = next(line for line in map(json.loads, lines) if line["event"] == "log_lines_dropped")
     assert told["lines"] == float(dropped)
 
 

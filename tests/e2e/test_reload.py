@@ -104,7 +104,7 @@ def test_a_wrong_policy_changes_nothing(one, file) -> None:
     assert "rotues" in refused.json()["detail"]
     assert (routes(one), get(one).headers["x-cache"]) == (["item"], "HIT")
     assert loads(one, "error") >= 1
-    until(lambda: "policy refused" in one.log.read_text())
+    until(lambda: "policy_refused" in one.log.read_text())
     file.unlink()
     assert httpx.post(one.admin + "/api/v1/reload", trust_env=False).status_code == 422
     file.write_text(AFTER)

@@ -20,7 +20,7 @@ from .conftest import POLICY, READY_S, free_port
 
 pytestmark = pytest.mark.e2e
 
-RUNNING = re.compile(r'"worker": (\d+), "pid": (\d+), .*"event": "worker started"')
+RUNNING = re.compile(r'"worker": (\d+), "pid": (\d+), .*"event": "worker_started"')
 
 
 def get(url: str) -> httpx.Response:

@@ -209,7 +209,7 @@ async def test_a_body_that_breaks_off_is_logged_without_its_query() -> None:
     """What is in a query may be secret."""
     with capture_logs() as lines:
         await Street(Reply(200, Fields(), Parts(error=GONE))).cycle.run()
-    assert [("response cut off", "/secret")] == [(line["event"], line["path"]) for line in lines]
+    assert [("response_cut_off", "/secret")] == [(line["event"], line["path"]) for line in lines]
 
 
 async def test_a_fault_of_ours_while_streaming_leaves_no_connection_open() -> None:

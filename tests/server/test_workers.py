@@ -116,7 +116,7 @@ async def test_a_worker_that_dies_at_once_is_started_ever_more_slowly(crew):
     with capture_logs() as lines:
         crew("crash", count=1, seen=lambda worker: fifth.set() if worker.starts == 5 else None)
         await fifth.wait()
-    delays = [line["replaced_in_s"] for line in lines if line["event"] == "worker died"]
+    delays = [line["replaced_in_s"] for line in lines if line["event"] == "worker_died"]
     assert [0.01, 0.02, 0.04, 0.04] == delays[:4]
 
 
