@@ -73,12 +73,14 @@ CHUNKS = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n01234\r\n5;
 LARGE = b"HTTP/1.1 200 OK\r\ncontent-length: 40000\r\n\r\n" + b"x" * 40_000
 
 
+@pytest.mark.parametrize("kind", ["/c", "/any", "again"])
 @pytest.mark.parametrize("end", [CLOSE, RESET])
 @pytest.mark.parametrize("response", [RESPONSE, CHUNKS], ids=["length", "chunked"])
-def test_a_response_that_breaks_off_at_any_byte(alone, raw_origin, connect, response, end) -> None:
+def test_a_response_that_breaks_off_at_any_byte(alone, raw_origin, connect, response, end, kind) -> None:
     """At each offset the client sees a 502 or a body cut off, never a short whole; the next request gets all of it."""
+    same = raw_origin.path("/any")
     for offset in range(len(response)):
-        path = raw_origin.path("/c")
+        path = same if kind == "again" else raw_origin.path(kind)
         raw_origin.only(path, response[:offset], end)
         answer = connect(alone).ask(get(path))
         assert answer.status == 502 or not answer.whole, offset

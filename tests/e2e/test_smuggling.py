@@ -315,18 +315,35 @@ def assert_refused(sidecar, raw_origin, connect, paths, raw: bytes, status: int)
 )
 def test_what_is_forwarded_is_framed_anew(sidecar, raw_origin, connect, paths, raw, bodies) -> None:
     """The origin gets exactly these requests, each framed in one way; the connection is then in step."""
-    wire = connect(sidecar).send(filled(raw, paths))
-    answers = [wire.answer() for _ in bodies]
-    assert {200} == {answer.status for answer in answers}
+    wire = connect(sidecar)
+    for _ in range(3):  # what came before is sent on by a shorter way
+        wire.send(filled(raw, paths))
+        answers = [wire.answer() for _ in bodies]
+        assert {200} == {answer.status for answer in answers}
     assert_canary(wire, paths)
     seen = raw_origin.seen(paths[b"$P"])
-    assert bodies == [each.body for each in seen]
+    assert bodies * 3 == [each.body for each in seen]
     for each in seen:
         assert_strict(each)
         assert not {b"upgrade", b"http2-settings", b"keep-alive", b"trailer", b"expect"} & {
             name for name, _ in each.fields
         }
         assert each.get("connection") in (None, b"te")
+
+
+def test_equal_heads_bring_bodies_of_their_own(sidecar, raw_origin, connect, paths) -> None:
+    """What is known of a head says nothing of the body behind it, in one piece or two, by length or in chunks."""
+    wire, sent = connect(sidecar), []
+    for number in range(12):
+        body = b"%05d" % number
+        head = filled((CHUNKED if number % 4 == 3 else POST + b"Content-Length: 5\r\n") + b"\r\n", paths)
+        body_raw = b"2\r\n%b\r\n3\r\n%b\r\n0\r\n\r\n" % (body[:2], body[2:]) if number % 4 == 3 else body
+        for piece in (head, body_raw[:3], body_raw[3:]) if number % 3 == 2 else (head + body_raw,):
+            wire.send(piece)
+        assert wire.answer().body.endswith(b"body=" + body)
+        sent.append(body)
+    assert sent == [seen.body for seen in raw_origin.seen(paths[b"$P"])]
+    assert_canary(wire, paths)
 
 
 @pytest.mark.parametrize(
@@ -489,13 +506,17 @@ CHUNKS = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
         ),
     ],
 )
+@pytest.mark.parametrize("before", [0, 3], ids=["first", "after-others"])
 def test_the_origins_bytes_never_answer_another_request(
-    sidecar, raw_origin, connect, paths, answer, status, body
+    sidecar, raw_origin, connect, paths, answer, status, body, before
 ) -> None:
     """A malformed or surplus answer is a 502, or ends where it says; the next request gets its own answer."""
+    wire, request = connect(sidecar), filled(GET + b"\r\n", paths)
+    for _ in range(before):  # a request that came before is sent on by a shorter way
+        raw_origin.on(paths[b"$P"], ok(b"before"))
     raw_origin.on(paths[b"$P"], answer)
-    wire = connect(sidecar).send(filled(GET + b"\r\n", paths))
-    got = final(wire)
+    assert [b"before"] * before == [wire.ask(request).body for _ in range(before)]
+    got = final(wire.send(request))
     assert status == got.status
     assert body is None or body == got.body
     assert b"EVIL" not in got.body
