@@ -24,7 +24,8 @@ class Flights(Generic[Result]):
     def __init__(self, max_flights: int = 10_000) -> None:
         """None yet."""
         self._max_flights = max_flights
-        self._by_key: dict[str, asyncio.Future[Result]] = {}
+        self._by_key: dict[str, tuple[asyncio.Task[Result], asyncio.Future[Result]]] = {}
+        """The task, which may have ended before its waiters are told, and what they wait for."""
         self._tasks: set[asyncio.Task[Result]] = set()
 
     def __len__(self) -> int:
@@ -33,7 +34,8 @@ class Flights(Generic[Result]):
 
     def find(self, key: str) -> "asyncio.Future[Result] | None":
         """The work for ``key`` that is under way, or None. Its error, if it has one, is every waiter's."""
-        return self._by_key.get(key)
+        task, flight = self._by_key.get(key, (None, None))
+        return None if task is None or task.done() else flight
 
     def start(self, key: str | None, work: Coroutine[Any, Any, Result]) -> "asyncio.Future[Result]":
         """Begin ``work``, and let others find it by ``key`` until it ends; nobody, where that is None.
@@ -44,8 +46,8 @@ class Flights(Generic[Result]):
         flight: asyncio.Future[Result] = loop.create_future()
         task = loop.create_task(work)
         self._tasks.add(task)
-        if key is not None and key not in self._by_key and len(self._by_key) < self._max_flights:
-            self._by_key[key] = flight
+        if key is not None and self.find(key) is None and len(self._by_key) < self._max_flights:
+            self._by_key[key] = task, flight
         task.add_done_callback(partial(self._ended, key, flight))
         return flight
 
@@ -61,7 +63,7 @@ class Flights(Generic[Result]):
 
     def _ended(self, key: str | None, flight: "asyncio.Future[Result]", task: "asyncio.Task[Result]") -> None:
         self._tasks.discard(task)
-        if key is not None and self._by_key.get(key) is flight:
+        if key is not None and self._by_key.get(key) == (task, flight):
             del self._by_key[key]
         if task.cancelled():
             flight.set_exception(AbandonedError("the fill was cut short"))
