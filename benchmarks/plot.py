@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, PANEL, LEFT, RIGHT, TOP, GAP = 760, 170, 64, 16, 34, 62
+WIDTH, PANEL, LEFT, RIGHT, TOP, GAP = 760, 170, 64, 16, 34, 82
 COLOURS = ("#1b7837", "#c2591a")
 
 

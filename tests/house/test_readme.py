@@ -1,6 +1,9 @@
 """The README claims nothing that is not so."""
 
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,34 @@ def test_every_link_leads_somewhere(page):
     targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
     missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
     assert missing == []
+
+
+def test_every_page_is_within_reach():
+    """A page that nothing links is not read."""
+    linked = set(re.findall(r"\]\(docs/([^)#/]+)\)", README))
+    unlinked = {page.name for page in (ROOT / "docs").glob("*.md")} - linked
+    assert not unlinked, f"link them from README.md: {unlinked}"
+
+
+def test_its_figures_are_those_of_the_page():
+    """The scores in the public suite, ours and others', as the last run wrote them."""
+    page = (ROOT / "docs" / "conformance.md").read_text()
+    ours, of, varnish, nginx = re.search(
+        r"(\d+) of the (\d+) required .*; Varnish (\d+), nginx (\d+) ", README
+    ).groups()
+    assert f"**{ours}/{of}**" in page
+    scores = re.findall(r"^\| (Varnish|nginx) [\d.]+ \| (\d+) \|", page, re.MULTILINE)
+    assert dict(scores) == {"Varnish": varnish, "nginx": nginx}
+
+
+def test_its_commands_lead_to_a_sidecar(tmp_path):
+    """What a newcomer types after the demo: a first policy is written, is right, and says what becomes of a request."""
+    (commands,) = re.findall(r"```sh\nexport PATH.*?```", README, re.DOTALL)
+    typed = re.findall(r"^cacheproxy (.+?)(?: +#.*)?$", commands, re.MULTILINE)
+    *first, serve = (shlex.split(line) for line in typed)
+    for arguments in first:
+        subprocess.run([sys.executable, "-m", "cacheproxy", *arguments], cwd=tmp_path, check=True)
+    assert serve[0] == "serve"
 
 
 def test_every_decision_is_in_the_list():
