@@ -483,6 +483,26 @@ def test_nothing_is_encoded_unless_asked_for() -> None:
     assert policy.cache_rules["one"].encode is None
 
 
+@pytest.mark.parametrize(
+    ("cache", "cautioned"),
+    [
+        ("{scope: user}", ["routes[0].cache.scope"]),
+        ("{scope: session}", ["routes[0].cache.scope"]),
+        ("{scope: user, encode: false}", []),
+        ("{}", []),
+    ],
+)
+def test_compression_beside_secrets_is_cautioned_against(cache: str, cautioned: list[str]) -> None:
+    """What is for one user is where an attacker would look (docs/security.md)."""
+    text = f"""version: 1
+session: {{cookie: sid}}
+defaults: {{cache: {{encode: true}}}}
+routes: [{{name: a, match: GET /a, session: required, cache: {cache.replace("{}", "{allow_shared: true}")}}}]
+"""
+    policy, _ = load_policy(text, "p.yaml", {})
+    assert cautioned == [caution.path for caution in policy.cautions]
+
+
 def test_encryption_without_keys_is_refused() -> None:
     """At start and reload, at each place that asks for it: never stored in the clear instead."""
     with pytest.raises(PolicyError) as caught:
