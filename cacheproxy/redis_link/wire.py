@@ -3,10 +3,10 @@
 import asyncio
 import re
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
-from hiredis import HiredisError, PushNotification, Reader, pack_command
+from hiredis import HiredisError, ProtocolError, PushNotification, Reader, pack_command
 
 from cacheproxy.errors import StateError
 from cacheproxy.redis_link.contract import Command
@@ -14,8 +14,15 @@ from cacheproxy.redis_link.errors import Lost
 
 _UNFINISHED = object()
 """What the reader gives while a reply is incomplete; its default, False, is also a RESP3 reply."""
-_ENDLESS = re.compile(rb"[*%~>|][0-9]{7,}")
-"""The head of a reply with more members than any has that we ask for: its reader would make room for them at once."""
+_ENDLESS = rb"(?:[*%~>|][0-9]{7,}|[$=!][0-9]{10,})"
+"""The head of a part of a reply with more members, or bytes, than any has that we ask for.
+
+The reader would make room for the members at once: for 10^9 of them it takes gigabytes, and blocks for seconds.
+"""
+_ENDLESS_FIRST = re.compile(_ENDLESS)
+_ENDLESS_LATER = re.compile(rb"\r\n" + _ENDLESS)
+_HEAD_CUT_OFF = re.compile(rb"(?:\r|[-+:(,#_]?[*%~>|$=!][0-9]{0,20}\r?|[-+:(,#_])\Z")
+_LONGEST_CUT = 23
 
 
 def pack(command: Command) -> bytes:
@@ -63,6 +70,8 @@ class Wire(asyncio.Protocol):
         """A wire that is not connected yet; the event loop connects it."""
         self._loop = loop
         self._reader = Reader(notEnoughData=_UNFINISHED)
+        self._held = b""
+        """What came last, where it may be a part of a head: no reply ends there."""
         self._transport: asyncio.Transport | None = None
         self.due: deque[Due] = deque()
         self.heard_at = loop.time()
@@ -104,15 +113,39 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand each complete reply to the caller whose turn it is (asyncio.Protocol)."""
         self.heard_at = self._loop.time()
-        if _ENDLESS.match(data) and not self._reader.has_data():
-            self.drop(StateError(Lost.LOST, "not a Redis reply: too many members"))
-            return
+        if self._held:
+            data, self._held = self._held + data, b""
+        if data[-1:] != b"\n":
+            data = self._hold_back(data)
         try:
-            self._reader.feed(data)
-            self._deliver()
+            self._feed(data)
         except (HiredisError, IndexError) as error:
             # IndexError: a reply that nobody asked for. Either way replies can no longer be matched to callers.
             self.drop(StateError(Lost.LOST, f"not a Redis reply: {error}"))
+
+    def _hold_back(self, data: bytes) -> bytes:
+        """``data`` without a head that is cut off at its end, which waits for its rest."""
+        cut = _HEAD_CUT_OFF.search(data, max(0, len(data) - _LONGEST_CUT))
+        if cut is None:
+            return data
+        self._held = data[cut.start() :]
+        return data[: cut.start()]
+
+    def _feed(self, data: bytes) -> None:
+        """Hand over the replies in ``data``. ProtocolError where one announces too much.
+
+        What looks like such a head is one where the reader has understood all that came before; else it is a piece of
+        somebody's body.
+        """
+        start = 0
+        for at in _suspects(data):
+            self._reader.feed(data[start:at])
+            self._deliver()
+            start = at
+            if not self._reader.has_data():
+                raise ProtocolError("it announces more than anybody asked for")
+        self._reader.feed(data[start:] if start else data)
+        self._deliver()
 
     def _deliver(self) -> None:
         gets, due = self._reader.gets, self.due
@@ -126,3 +159,11 @@ class Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail whoever waits (asyncio.Protocol)."""
         self.drop(StateError(Lost.LOST, str(exc) if exc else "closed by the server"))
+
+
+def _suspects(data: bytes) -> Iterator[int]:
+    """Where in ``data`` there may be the head of something endless."""
+    if _ENDLESS_FIRST.match(data):
+        yield 0
+    for found in _ENDLESS_LATER.finditer(data):
+        yield found.start() + 2
