@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from importlib import resources
 
 DEFAULT_PREFIX = "cacheproxy"
-DEFAULT_CHANNEL = "cacheproxy:events"
 STREAM_LENGTH = 10_000
 """About how many purges and events are kept for replicas that were away."""
 

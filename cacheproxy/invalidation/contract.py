@@ -1,6 +1,5 @@
 """Purges: what is asked, what is answered, and who follows."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
@@ -101,6 +100,3 @@ class Mirror(Protocol):
     def clear(self) -> None:
         """Forget everything: a gap may have swallowed purges."""
         ...
-
-
-EventData = Mapping[str, object]

@@ -71,19 +71,3 @@ class Limiter(Protocol):
     def refusal_now(self, checks: Sequence[Check]) -> Limited | None:
         """The refusal that ``admit`` would give without waiting for anything; else None. Counts nothing."""
         ...
-
-
-class NoLimiter:
-    """Admits everything: a policy without limits."""
-
-    async def admit(self, checks: Sequence[Check], budget: Budget | None = None) -> Admitted | Limited:  # noqa: ARG002
-        """Admitted, always."""
-        return Admitted()
-
-    def admit_now(self, checks: Sequence[Check]) -> Admitted | None:  # noqa: ARG002
-        """Admitted, always."""
-        return Admitted()
-
-    def refusal_now(self, checks: Sequence[Check]) -> Limited | None:  # noqa: ARG002
-        """None, always."""
-        return None

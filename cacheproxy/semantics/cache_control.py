@@ -41,7 +41,6 @@ class CacheControl:
     must_revalidate: bool = False
     proxy_revalidate: bool = False
     must_understand: bool = False
-    immutable: bool = False
     no_transform: bool = False
     stale_while_revalidate_s: int | None = None
     stale_if_error_s: int | None = None
@@ -130,7 +129,6 @@ def _control(directives: _Directives, *, targeted: bool = False) -> CacheControl
         must_revalidate=b"must-revalidate" in directives,
         proxy_revalidate=b"proxy-revalidate" in directives,
         must_understand=b"must-understand" in directives,
-        immutable=_bare(directives, b"immutable"),
         no_transform=b"no-transform" in directives,
         stale_while_revalidate_s=_shortest(directives, b"stale-while-revalidate"),
         stale_if_error_s=_shortest(directives, b"stale-if-error"),

@@ -2,7 +2,6 @@
 
 from enum import StrEnum
 
-from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.plan import Forward
 
 CACHE_NAME = b"cacheproxy"
@@ -87,11 +86,6 @@ def cache_status(
     if detail is not None:
         parts.append(b"detail=" + detail.encode("ascii"))
     return b"; ".join(parts)
-
-
-def with_cache_status(fields: Fields, member: bytes) -> Fields:
-    """``fields`` with ``member`` appended to the Cache-Status of caches nearer to the origin (RFC 9211 §2)."""
-    return fields.plus((b"cache-status", member))
 
 
 def _sf_string(text: str) -> bytes:

@@ -36,8 +36,6 @@ NOT_NOMINABLE = frozenset({
 _FORWARDED_PREFIX = b"x-forwarded-"
 _FOR_US = frozenset({OWN_FIELD, b"surrogate-control"})
 
-_NOT_IN_TRAILERS = HOP_BY_HOP | NOT_NOMINABLE | {b"trailer", b"proxy-authenticate", b"retry-after"}
-
 
 def connection_fields(fields: Fields) -> frozenset[bytes]:
     """The field names that Connection nominates, lower-case, less those it may not."""
@@ -75,11 +73,6 @@ def response_fields(fields: Fields) -> Fields:
     """The fields that a response goes on to the client with: end-to-end ones, less orders meant for this cache."""
     dropped = HOP_BY_HOP | _FOR_US | connection_fields(fields)
     return Fields(pair for pair in fields.pairs if pair[0] not in dropped)
-
-
-def trailer_fields(trailers: Fields) -> Fields:
-    """The trailer fields that may go on: none that frames, routes, authenticates or steers caches (RFC 9110 §6.5.1)."""
-    return Fields(pair for pair in trailers.pairs if pair[0] not in _NOT_IN_TRAILERS)
 
 
 def remaining_forwards(request: RequestHead) -> int | None:

@@ -1,15 +1,10 @@
-"""What an answer to an unsafe method makes untrue (RFC 9111 §4.4, RFC 9875)."""
+"""What an answer to an unsafe method makes untrue (RFC 9111 §4.4)."""
 
-from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
-from cacheproxy.semantics.structured import parse_list
 from cacheproxy.semantics.uris import resolve
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY"})
 """Methods that change nothing (RFC 9110 §9.2.1 and the IANA registry). Any other may."""
-
-_MAX_GROUPS = 128
-_MAX_GROUP_CHARS = 256
 
 
 def invalidated(request: RequestHead, response: ResponseHead) -> list[bytes]:
@@ -26,16 +21,6 @@ def invalidated(request: RequestHead, response: ResponseHead) -> list[bytes]:
     return list(dict.fromkeys([request.target, *(target for target in named if target is not None)]))
 
 
-def invalidated_groups(request: RequestHead, response: ResponseHead) -> tuple[str, ...]:
-    """The groups that Cache-Group-Invalidation names; it counts on answers to unsafe methods only (RFC 9875 §3)."""
-    return _groups(response.fields, b"cache-group-invalidation") if changes_something(request, response) else ()
-
-
-def cache_groups(fields: Fields) -> tuple[str, ...]:
-    """The groups that a response belongs to, by its Cache-Groups (RFC 9875 §2); none if that is malformed."""
-    return _groups(fields, b"cache-groups")
-
-
 def changes_something(request: RequestHead, response: ResponseHead) -> bool:
     """Whether the method is unsafe and the answer no error (2xx or 3xx)."""
     return request.method not in SAFE_METHODS and 200 <= response.status < 400
@@ -44,12 +29,3 @@ def changes_something(request: RequestHead, response: ResponseHead) -> bool:
 def names_target(reference: bytes, request: RequestHead) -> bool:
     """Whether ``reference`` (a Content-Location) is the request's own target."""
     return resolve(reference, request) == request.target
-
-
-def _groups(fields: Fields, name: bytes) -> tuple[str, ...]:
-    value = fields.combined(name)
-    if value is None:
-        return ()
-    groups = [member for member in parse_list(value) or () if type(member) is str]
-    fitting = [group for group in groups if len(group) <= _MAX_GROUP_CHARS]
-    return tuple(dict.fromkeys(fitting))[:_MAX_GROUPS]

@@ -51,7 +51,7 @@ from cacheproxy.semantics.fields import Fields
         pytest.param(b"proxy-revalidate", CacheControl(proxy_revalidate=True), id="9111-5.2.2.8"),
         pytest.param(b"must-understand", CacheControl(must_understand=True), id="9111-5.2.2.3"),
         pytest.param(b"no-transform", CacheControl(no_transform=True), id="9111-5.2.2.6"),
-        pytest.param(b"immutable", CacheControl(immutable=True), id="8246-2"),
+        pytest.param(b"immutable", CacheControl(), id="8246-2-is-for-clients"),
         pytest.param(b"stale-while-revalidate=30", CacheControl(stale_while_revalidate_s=30), id="5861-3"),
         pytest.param(b"stale-if-error=x", CacheControl(stale_if_error_s=0), id="5861-4-invalid-is-none-at-all"),
         pytest.param(b"only-if-cached", CacheControl(only_if_cached=True), id="9111-5.2.1.7"),

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cacheproxy.policy.keys import NoKeyReason
-from cacheproxy.semantics.cache_status import Detail, cache_status, with_cache_status
-from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.cache_status import Detail, cache_status
 from cacheproxy.semantics.plan import Forward
 from cacheproxy.semantics.storing import PassReason
 
@@ -48,12 +47,6 @@ PAGE = Path(__file__).parents[2] / "docs" / "cache-status.md"
 def test_the_member_says_what_was_done(said: dict[str, object], member: bytes) -> None:
     """Each parameter of RFC 9211 in its form."""
     assert cache_status(**said) == member  # type: ignore[arg-type]
-
-
-def test_caches_nearer_to_the_origin_stay_in_front() -> None:
-    """Our member is appended as a line of its own (RFC 9211 §2)."""
-    fields = with_cache_status(Fields.of(("cache-status", "other; hit"), ("a", "1")), cache_status(hit=True))
-    assert fields.combined(b"cache-status") == b"other; hit, cacheproxy; hit"
 
 
 @given(

@@ -12,7 +12,6 @@ from cacheproxy.semantics.forwarding import (
     remaining_forwards,
     request_fields,
     response_fields,
-    trailer_fields,
 )
 from cacheproxy.semantics.head import RequestHead
 
@@ -111,16 +110,6 @@ def test_orders_for_this_cache_do_not_reach_the_client() -> None:
     """Surrogate-Control and our own targeted field end here; CDN-Cache-Control is for every cache on the way."""
     fields = Fields.of(("surrogate-control", "x"), ("cacheproxy-cache-control", "x"), ("cdn-cache-control", "x"))
     assert [name for name, _ in response_fields(fields)] == [b"cdn-cache-control"]
-
-
-@pytest.mark.parametrize(
-    "name", ["content-length", "host", "authorization", "cache-control", "set-cookie", "trailer", "te"]
-)
-def test_trailers_cannot_say_what_belongs_in_front(name: str) -> None:
-    """What frames, routes, authenticates or steers caches is dropped from trailers (RFC 9110 §6.5.1)."""
-    assert list(trailer_fields(Fields.of((name, "x"), ("server-timing", "a;dur=1")))) == [
-        (b"server-timing", b"a;dur=1")
-    ]
 
 
 @given(

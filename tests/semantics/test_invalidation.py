@@ -7,10 +7,8 @@ from hypothesis import strategies as st
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
 from cacheproxy.semantics.invalidation import (
-    cache_groups,
     changes_something,
     invalidated,
-    invalidated_groups,
     names_target,
 )
 
@@ -67,42 +65,6 @@ def test_what_the_answer_names_is_untrue_too(lines: Lines, targets: list[bytes])
 
 
 @pytest.mark.parametrize(
-    ("value", "groups"),
-    [
-        pytest.param('"articles", "user 5"', ("articles", "user 5"), id="9875-2-strings"),
-        pytest.param('"a";x=1, "a"', ("a",), id="9875-2-parameters-and-repetition"),
-        pytest.param('token, 5, ("b")', (), id="9875-2-other-types"),
-        pytest.param('"a",', (), id="8941-4.2-malformed"),
-        pytest.param("", (), id="empty"),
-        pytest.param('"' + "x" * 257 + '", "ok"', ("ok",), id="too-long"),
-        pytest.param('"' + "x" * 40_000 + '"', (), id="field-too-long"),
-    ],
-)
-def test_groups(value: str, groups: tuple[str, ...]) -> None:
-    """A structured list of strings; anything else in it is passed over."""
-    request, response = exchange("POST", 200, ("cache-groups", value), ("cache-group-invalidation", value))
-    assert cache_groups(response.fields) == groups
-    assert invalidated_groups(request, response) == groups
-
-
-def test_at_least_32_groups_of_32_characters_are_taken() -> None:
-    """RFC 9875 §2 asks for that much; a flood is cut."""
-    many = ", ".join(f'"{"x" * 28}{number:04}"' for number in range(300))
-    assert len(cache_groups(Fields.of(("cache-groups", many)))) == 128
-
-
-def test_without_the_fields_there_are_no_groups() -> None:
-    """Most responses belong to none."""
-    assert cache_groups(Fields()) == ()
-
-
-@pytest.mark.parametrize(("method", "status"), [("GET", 200), ("POST", 500)])
-def test_group_invalidation_counts_for_unsafe_methods_that_succeed(method: str, status: int) -> None:
-    """On any other answer it is ignored (RFC 9875 §3)."""
-    assert invalidated_groups(*exchange(method, status, ("cache-group-invalidation", '"a"'))) == ()
-
-
-@pytest.mark.parametrize(
     ("location", "same"),
     [
         ("/a?b", True),
@@ -118,7 +80,7 @@ def test_a_content_location_may_name_the_target(location: str, *, same: bool) ->
     assert names_target(location.encode(), request) == same
 
 
-NAMES = ["location", "content-location", "cache-group-invalidation", "cache-groups"]
+NAMES = ["location", "content-location"]
 
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.binary(max_size=50)), max_size=5))
@@ -127,5 +89,3 @@ def test_any_bytes_may_come_in_what_is_named(lines: list[tuple[str, bytes]]) -> 
     request, response = exchange("POST", 200)
     response = ResponseHead(200, Fields.of(*lines))
     assert invalidated(request, response)[0] == b"/a?b"
-    invalidated_groups(request, response)
-    cache_groups(response.fields)
