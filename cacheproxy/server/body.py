@@ -145,13 +145,25 @@ class WholeBody(BytesBody):
 class BodyStream:
     """A request body between the connection that receives it and the one reader that sends it on."""
 
-    __slots__ = ("_asked", "_chunks", "_ended", "_error", "_on_first_read", "_pause", "_size", "_wake", "length")
+    __slots__ = (
+        "_asked",
+        "_chunks",
+        "_ended",
+        "_error",
+        "_on_arrival",
+        "_on_first_read",
+        "_pause",
+        "_size",
+        "_wake",
+        "length",
+    )
 
     def __init__(self, length: int | None, pause: Callable[[bool], None], on_first_read: Callable[[], None]) -> None:
         """``pause`` stops and resumes reading from the client; ``on_first_read`` answers its Expect."""
         self.length = length
         self._pause = pause
         self._on_first_read = on_first_read
+        self._on_arrival: Callable[[], None] | None = None
         self._asked = False
         self._chunks: list[bytes] = []
         self._size = 0
@@ -169,6 +181,12 @@ class BodyStream:
         """The whole body if it is here and nobody has begun to read it: it can go on with its head. Else None."""
         return b"".join(self._chunks) if self._ended and not self._asked else None
 
+    def when_arrived(self, tell: Callable[[], None]) -> None:
+        """Call ``tell`` when all of it is here, or nothing more will come."""
+        self._on_arrival = tell
+        if self._ended or self._error is not None:
+            tell()
+
     def feed(self, chunks: list[bytes]) -> None:
         """Take what arrived; past the high-water mark the client is made to wait."""
         self._chunks += chunks
@@ -180,11 +198,16 @@ class BodyStream:
     def end(self) -> None:
         """All of it is here."""
         self._ended = True
-        self._notify()
+        self._arrive()
 
     def fail(self, error: ClientError) -> None:
         """No more will come; the reader gets ``error`` after what is here."""
         self._error = error
+        self._arrive()
+
+    def _arrive(self) -> None:
+        if self._on_arrival is not None:
+            self._on_arrival()
         self._notify()
 
     def _notify(self) -> None:

@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 
 from cacheproxy.errors import UpstreamError
 from cacheproxy.policy.route import UpstreamRules
 from cacheproxy.semantics.head import RequestHead
-from cacheproxy.upstream.bodies import at_hand
+from cacheproxy.upstream.bodies import BytesBody, at_hand
 from cacheproxy.upstream.connection import Connection
 from cacheproxy.upstream.contract import OnInterim, Prepared, RequestBody, Sent
 from cacheproxy.upstream.dial import Dialer
 from cacheproxy.upstream.exchange import Exchange, Response
 from cacheproxy.upstream.pool import Pool
 from cacheproxy.upstream.request_head import authority, identified, render
+from cacheproxy.upstream.uploads import NO_LEAVE, Leave, Uploads
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """Methods that may be sent twice (RFC 9110 §9.2.2)."""
@@ -33,6 +35,7 @@ class HttpOrigin:
             wait_s=rules.pool_wait_s,
             keepalive_s=rules.keepalive_s,
         )
+        self._uploads = Uploads(max(1, rules.max_connections // 2), rules.pool_wait_s)
 
     def __repr__(self) -> str:
         """Show the pool."""
@@ -51,19 +54,32 @@ class HttpOrigin:
         it is idempotent, not a byte of a response came, and its body can be sent again.
         """
         body = at_hand(body)
+        if begun is not None or body is None or isinstance(body, BytesBody):
+            return await self._send(request, body, on_interim, begun, NO_LEAVE)
+        with await self._uploads.enter(body) as leave:
+            return await self._send(request, at_hand(body), on_interim, None, leave)
+
+    async def _send(
+        self,
+        request: RequestHead,
+        body: RequestBody | None,
+        on_interim: OnInterim | None,
+        begun: Sent | None,
+        leave: Leave,
+    ) -> Response:
         head = render(request, body, self._host)
         if isinstance(begun, Exchange):
             exchange = begun
             exchange.follow(on_interim)
         else:
-            exchange = self._begin(await self._pool.acquire(), request, head, body, on_interim)
+            exchange = self._begin(await self._pool.acquire(), request, head, body, on_interim, leave)
         try:
             return await exchange.response()
         except UpstreamError as error:
             if not exchange.met_closing(error) or request.method not in IDEMPOTENT:
                 raise
         connection = await self._pool.acquire(fresh=True)
-        return await self._begin(connection, request, head, body, on_interim).response()
+        return await self._begin(connection, request, head, body, on_interim, leave).response()
 
     def begin(self, prepared: Prepared, request_id: bytes, content: bytes | None) -> Exchange | None:
         """Send what is ``prepared`` over an idle connection; None where there is none."""
@@ -91,14 +107,16 @@ class HttpOrigin:
         head: bytes,
         body: RequestBody | None,
         on_interim: OnInterim | None,
+        leave: Leave,
     ) -> Exchange:
         exchange = Exchange(connection, request.method, self._times, on_interim)
         expects = body is not None and b"expect" in request.fields
-        exchange.send(head, body, expects=expects, spawn=self._spawn)
+        exchange.send(head, body, expects=expects, spawn=partial(self._spawn, leave=leave))
         return exchange
 
-    def _spawn(self, sending: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _spawn(self, sending: Coroutine[None, None, None], leave: Leave = NO_LEAVE) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(sending)
         self._senders.add(task)
         task.add_done_callback(self._senders.discard)
+        task.add_done_callback(leave.give_back)
         return task

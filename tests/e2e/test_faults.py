@@ -163,6 +163,24 @@ def test_an_exhausted_pool_is_a_503_in_time(alone, raw_origin, connect) -> None:
 # The client
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 100", b"Transfer-Encoding: chunked"], ids=["length", "chunked"])
+def test_bodies_that_do_not_come_hold_up_nobody(alone, raw_origin, connect, framing) -> None:
+    """(R-U-Dead-Yet) More half-sent bodies than there are connections: others read, and write, as before."""
+    path, other = raw_origin.path("/up"), raw_origin.path("/up")
+    slow = [connect(alone).send(get(path, framing, method=b"POST") + b"5\r\nhello") for _ in range(100)]
+    eventually(lambda: len(raw_origin.seen(path)) >= 32)
+    began = time.monotonic()
+    assert [200] * 10 == [connect(alone).ask(get(raw_origin.path("/c"))).status for _ in range(10)]
+    for _ in range(3):
+        wire = connect(alone).send(get(other, b"Content-Length: 5", method=b"POST"))
+        assert b" 200 " in wire.send(b"hel").send(b"lo").sock.recv(100)
+    assert time.monotonic() - began < 0.5
+    assert [b"hello"] * 3 == [seen.body for seen in raw_origin.seen(other)]
+    for wire in slow:
+        wire.reset()
+    eventually(lambda: connect(alone).ask(get(other, b"Content-Length: 0", method=b"POST")).status == 200)
+
+
 def test_a_leader_that_leaves_costs_nobody_anything(alone, raw_origin, connect) -> None:
     """The fill goes on: its followers are answered, and its response is stored, with one request to the origin."""
     path, gate = raw_origin.path("/c"), threading.Event()
