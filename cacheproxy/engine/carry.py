@@ -57,6 +57,10 @@ _LIES_IN_THE_RESPONSE = frozenset(PassReason) - {
 """Reasons that will hold for the next request, too. The others lie in the one that was made."""
 
 
+_LIES_IN_THE_HEAD = _LIES_IN_THE_RESPONSE - {PassReason.TOO_LARGE, PassReason.PERSONALISED}
+"""Those of them that can be told before there is content."""
+
+
 class Carrier:
     """Fetches for one fill and stores what it may."""
 
@@ -163,10 +167,15 @@ class Carrier:
         """The response for the leader alone; that this key is not for sharing is remembered."""
         if reason is not None:
             self._refuse(job, reason)
+<<<<<<< ours
         return Passed(arrived.head, arrived.body, reason)
 
     async def _pass(self, job: FillJob, arrived: _Arrived, reason: PassReason) -> GaveUp:
         await job.leader.hand_over(self._passed(job, arrived, reason))
+=======
+        alone = None if job.shared or reason not in _LIES_IN_THE_HEAD else job
+        await job.leader.hand_over(Passed(arrived.head, arrived.body, reason, alone=alone))
+>>>>>>> theirs
         return GaveUp()
 
     def _refuse(self, job: FillJob, reason: PassReason) -> None:
@@ -285,9 +294,25 @@ class Carrier:
         await self._degrade.instead(Role.CACHE, self._store.delete(job.key), 0)
 
 
+<<<<<<< ours
 def _verdict(job: FillJob, arrived: _Arrived) -> Store | Pass:
     requested_at, received_at = arrived.requested_at, arrived.received_at
     return assess(job.sent, arrived.head, job.rules, requested_at=requested_at, received_at=received_at)
+=======
+def asked_alone(job: FillJob) -> RequestHead:
+    """The request of a fill that nobody else has a part in, and for which nothing is stored."""
+    return job.sent.with_fields(_asking(job, job.sent, ()))
+
+
+def refusal(job: FillJob, head: ResponseHead, now: float) -> PassReason | None:
+    """Why ``head`` brings nothing to be stored for ``job``, whatever its content; None where that is to be seen."""
+    if head.status == 304 or is_error(head.status):
+        return None
+    verdict = assess(job.sent, head, job.rules, requested_at=now, received_at=now)
+    if isinstance(verdict, Pass):
+        return verdict.reason if verdict.reason in _LIES_IN_THE_HEAD else None
+    return PassReason.TAGS if response_tags(head.fields).refused else None
+>>>>>>> theirs
 
 
 def _is_for_many(job: FillJob) -> bool:

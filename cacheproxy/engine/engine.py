@@ -13,11 +13,13 @@ from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.dress import dress
 from cacheproxy.engine.exchange import Exchange, XCache
 from cacheproxy.engine.fill import Filler
+from cacheproxy.engine.fill_job import Passed
 from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.identify import Identifier, sealed
 from cacheproxy.engine.leaving import leaving
 from cacheproxy.engine.over_limit import answer_limited, refuse, served, stale_will_do
-from cacheproxy.engine.passage import Begun, passage_of
+from cacheproxy.engine.passage import Begun
+from cacheproxy.engine.passing import passage_of
 from cacheproxy.engine.posted import posted_key
 from cacheproxy.engine.problems import refused, unavailable
 from cacheproxy.engine.record import Journal
@@ -36,6 +38,7 @@ from cacheproxy.redis_link.contract import Budget
 from cacheproxy.semantics.cache_status import Detail
 from cacheproxy.semantics.freshness import current_age
 from cacheproxy.semantics.head import RequestHead
+from cacheproxy.semantics.invalidation import SAFE_METHODS
 from cacheproxy.semantics.plan import Fetch, Forward, Refuse, Revalidate, Serve, ServeStale, plan
 from cacheproxy.semantics.tag_clock import Verdict
 from cacheproxy.storage.contract import Entry, Found, Store
@@ -119,7 +122,10 @@ class Engine:
             raise
         except BaseException:
             exchange.leave()
+            if exchange.request.method in SAFE_METHODS:
+                exchange.drop_begun()
             raise
+        exchange.drop_begun()
         reply = leaving(exchange, dress(exchange, reply))
         self._journal.record(exchange, reply)
         return reply
@@ -176,11 +182,11 @@ class Engine:
             exchange.key = posted_key(exchange, active.match, self._prefix)
             return refuse(exchange, limited) if limited else await self._forward(exchange, active)
         found = await self._look_up(exchange) if may_look_up(exchange) else None
-        return await self._carry_out(exchange, found, limited)
+        return await self._carry_out(exchange, active, found, limited)
 
     async def _forward(self, exchange: Exchange, active: Active) -> Reply:
         reply = await self._forwarder.forward(exchange)
-        return Reply(reply.status, reply.fields, reply.body, passage=passage_of(exchange, active))
+        return reply.repeated_by(passage_of(exchange, active))
 
     def _keyed(self, exchange: Exchange) -> bool:
         """Step 5: whether the cache has a part in this; then ``exchange.key`` is set."""
@@ -210,7 +216,9 @@ class Engine:
         exchange.tier = None if found is None else found.tier
         return found
 
-    async def _carry_out(self, exchange: Exchange, found: Found | None, limited: Limited | None) -> Reply:
+    async def _carry_out(
+        self, exchange: Exchange, active: Active, found: Found | None, limited: Limited | None
+    ) -> Reply:
         """Steps 7 and 8: one case for each kind of Plan, unless the request is over a limit."""
         rules = exchange.route.cache
         assert rules is not None
@@ -233,7 +241,7 @@ class Engine:
                     self._filler.refresh(exchange, Revalidate(entry, age_s, Forward.STALE))
                 return await self._replies.stale(exchange, entry, age_s)
             case Revalidate() | Fetch():
-                return await self._fetch(exchange, decided, entry)
+                return await self._fetch(exchange, active, decided, entry)
             case Refuse(status):
                 exchange.x_cache = XCache.MISS
                 exchange.detail = Detail.ONLY_IF_CACHED
@@ -241,7 +249,9 @@ class Engine:
             case _:
                 assert_never(decided)
 
-    async def _fetch(self, exchange: Exchange, decided: Revalidate | Fetch, entry: Entry | None) -> Reply:
+    async def _fetch(
+        self, exchange: Exchange, active: Active, decided: Revalidate | Fetch, entry: Entry | None
+    ) -> Reply:
         exchange.forward = decided.reason
         exchange.x_cache = XCache.BYPASS if decided.reason is Forward.BYPASS else XCache.MISS
         if isinstance(decided, Fetch):
@@ -250,13 +260,17 @@ class Engine:
                 exchange.x_cache = XCache.BYPASS
                 return await self._forwarder.forward(exchange)
         try:
-            return await self._replies.fetched(exchange, await self._filler.fetch(exchange, decided))
+            outcome = await self._filler.fetch(exchange, decided)
         except UpstreamError as error:
             failure = error
-        reply = None if entry is None else await self._stand_in(exchange)
-        if reply is None:
+        else:
+            reply = await self._replies.fetched(exchange, outcome)
+            alone = outcome.alone if isinstance(outcome, Passed) else None
+            return reply if alone is None else reply.repeated_by(passage_of(exchange, active, alone))
+        stale = None if entry is None else await self._stand_in(exchange)
+        if stale is None:
             raise failure
-        return reply
+        return stale
 
     async def _stand_in(self, exchange: Exchange) -> Reply | None:
         """What is stored in place of an origin's error, where stale-if-error allows it (RFC 5861 §4).

@@ -89,6 +89,12 @@ class Exchange:
         """Whether it was answered from the store, and the origin was not asked (RFC 9211 §2.1)."""
         return self.forward is None and self.x_cache in {XCache.HIT, XCache.STALE}
 
+    def drop_begun(self) -> None:
+        """Give up what is on its way, if nobody has met it there: it was answered otherwise. Idempotent."""
+        if self.begun is not None:
+            self.begun.abandon()
+            self.begun = None
+
     def leave(self) -> None:
         """Give back its places among the requests in flight. Idempotent."""
         for permits in self.permits:

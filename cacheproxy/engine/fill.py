@@ -202,7 +202,7 @@ class Filler:
         # Who may not look up is not served by another's fill either.
         looks_up = decided.reason is not Forward.BYPASS
         job.shared = request.method == "GET" and b"range" not in request.fields and looks_up
-        if self._hit_for_miss.remembers(job.key):
+        if exchange.begun is not None or self._hit_for_miss.remembers(job.key):
             self._recorder.event(Event.HIT_FOR_MISS)
             job.shared = False
             job.in_full = True
@@ -239,6 +239,8 @@ class Filler:
 
     async def _permit(self, job: FillJob) -> Held | Filled | Stamp | None:
         """Leave to fill and store: a lease, or a stamp alone. None: fetch, but store nothing. Or somebody filled it."""
+        if job.exchange.begun is not None:
+            return None  # no clock was asked before the origin was
         if not job.shared:
             return await self._stamp()
         patient_until = self._clock.monotonic() + PATIENCE_S

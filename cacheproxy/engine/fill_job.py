@@ -40,6 +40,8 @@ class Passed:
     body: ResponseBody | SharedBody
     reason: PassReason | None = None
     gathered: bool = False
+    alone: "FillJob | None" = None
+    """The fill, where it was nobody's but its leader's, and the response's head says that it will be so again."""
 
 
 @dataclass(frozen=True, slots=True)

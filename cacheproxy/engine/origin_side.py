@@ -48,9 +48,8 @@ class OriginSide:
         """Note that the origin answered a request."""
         self._recorder.event(Event.UPSTREAM, "ok")
 
-    def prepare(self, exchange: Exchange) -> Prepared:
-        """The request of ``exchange`` as it goes on, to be sent again and again."""
-        request = exchange.request
+    def prepare(self, exchange: Exchange, request: RequestHead) -> Prepared:
+        """``request``, which is made for ``exchange``, as it goes on, to be sent again and again."""
         return prepare(request.with_fields(self._kept(exchange, request)), at_hand(exchange.body))
 
     def begin(self, prepared: Prepared, request_id: bytes, content: bytes | None) -> Sent | None:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from cacheproxy.engine.active import Active
 from cacheproxy.engine.exchange import Exchange
+from cacheproxy.engine.fill_job import FillJob
+from cacheproxy.semantics.head import RequestHead
 from cacheproxy.upstream.contract import Sent
 
 
@@ -17,6 +19,10 @@ class Passage:
     """The policy by which it was."""
     named: bytes
     """Its id where the client gave it one, else empty."""
+    sent: RequestHead
+    """What goes on, less its id."""
+    alone: FillJob | None = None
+    """The fill that it was, where the cache had a part in it, and knew that nobody could share it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +34,3 @@ class Begun:
     request_id: bytes
     started: float
     """Monotonic."""
-
-
-def passage_of(exchange: Exchange, active: Active) -> Passage | None:
-    """How ``exchange``, which was forwarded, may be repeated; None where it hangs on more than the request's head."""
-    asked = exchange.asked_elsewhere or exchange.session is not None or exchange.seal_secret or exchange.route.limits
-    if asked or exchange.key is not None or b"expect" in exchange.request.fields:
-        return None
-    given = exchange.request.fields.get(b"x-request-id") or b""
-    return Passage(exchange=exchange, active=active, named=given if given == exchange.request_id.encode() else b"")

@@ -24,6 +24,7 @@ class AccessLog(StrEnum):
 CLIENT_GONE = "client-gone"
 CLIENT_CLOSED_REQUEST = 499
 """No status of HTTP's, and never sent: what nginx logs for a client that did not wait."""
+_WORDS = {word: word.lower() for word in XCache}
 HIT_SAMPLE = 100
 """Of this many hits one gets a line, where the log is sampled."""
 
@@ -42,29 +43,29 @@ class Journal:
     def record(self, exchange: Exchange, reply: Reply) -> None:
         """Note that ``exchange`` was answered with ``reply``."""
         seconds = self._clock.monotonic() - exchange.started
-        hit = exchange.hit
-        self._recorder.request(
-            method=exchange.request.method,
-            route=exchange.route.name,
-            cache_status=exchange.x_cache.lower(),
-            seconds=seconds,
-            # past the cache, or refused before it: neither a hit nor a miss
-            resource_type="" if exchange.x_cache is XCache.BYPASS else resource_type(exchange.route),
-            hit=hit,
-        )
-        if self._wanted(hit=hit):
+        self._count(exchange, seconds)
+        if self._wanted(hit=exchange.hit):
             self.write(exchange, reply.status, seconds)
 
     def write(self, exchange: Exchange, status: int, seconds: float) -> None:
         """Write the line of ``exchange``, which was answered with ``status``."""
         self._log.info("request", **_line(exchange, status, seconds))
 
-    def passed(self, method: str, route: str, seconds: float) -> bool:
-        """Note a request that went past the cache at once; False where it is to have a line as well."""
+    def repeated(self, exchange: Exchange, seconds: float) -> bool:
+        """Note a request that was sent on as ``exchange`` was before; whether it is to have a line as well."""
+        self._count(exchange, seconds)
+        return self._lines is not AccessLog.OFF
+
+    def _count(self, exchange: Exchange, seconds: float) -> None:
         self._recorder.request(
-            method=method, route=route, cache_status="bypass", seconds=seconds, resource_type="", hit=False
+            method=exchange.request.method,
+            route=exchange.route.name,
+            cache_status=_WORDS[exchange.x_cache],
+            seconds=seconds,
+            # past the cache, or refused before it: neither a hit nor a miss
+            resource_type="" if exchange.x_cache is XCache.BYPASS else resource_type(exchange.route),
+            hit=exchange.hit,
         )
-        return self._lines is AccessLog.OFF
 
     def refused(self, reason: str) -> None:
         """Note that a request was refused for what it was: ``reason`` is the code of its ClientError."""

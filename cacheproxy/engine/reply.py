@@ -102,6 +102,10 @@ class Reply:
         """The same reply with other fields."""
         return Reply(self.status, fields, self.body, self.shelved, self.passage)
 
+    def repeated_by(self, passage: Passage | None) -> "Reply":
+        """The same reply, whose request is sent on again by ``passage``."""
+        return Reply(self.status, self.fields, self.body, self.shelved, passage)
+
 
 def problem(status: int, reason: str, detail: str, *extra: Pair) -> Reply:
     """A problem+json reply (RFC 9457); ``reason`` is a stable code. Never to be cached by anybody."""

@@ -6,9 +6,8 @@ It has no rules of its own (``engine.passing``). What is known of a head is kept
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from cacheproxy.engine.forward import Untrue
 from cacheproxy.engine.passage import Begun, Passage
-from cacheproxy.engine.passing import Passing
+from cacheproxy.engine.passing import Passing, Weight
 from cacheproxy.semantics.head import ResponseHead
 from cacheproxy.server.adapter import MEMO_HEADS, Arrived
 from cacheproxy.server.wire import BODILESS, render_head
@@ -28,7 +27,7 @@ class _Answer:
     """Of the content that came with it."""
     before: bytes
     after: bytes
-    untrue: Untrue | None
+    weight: Weight
 
 
 @dataclass(slots=True)
@@ -60,27 +59,30 @@ class Transit:
         if whole is None:
             return None
         head, content = whole
-        answers = self._way.answers
-        answer = answers.get(id(head))
+        answer = self._way.answers.get(id(head))
         if answer is None or answer.head is not head or answer.length != len(content):
-            answer = self._written(head, content, date())
-            if len(answers) >= MEMO_ANSWERS:
-                answers.clear()
-            if b"date" in head.fields:
-                answers[id(head)] = answer
-        if not self._passing.settle(answer.untrue):
+            answer = self._written(head, content, date)
+        if answer is None or not self._passing.settle(answer.weight):
             return None
-        self._passing.note(self.begun, head.status)
+        self._passing.note(self.begun, head.status, answer.weight)
         bodiless = head.status in BODILESS or self._way.arrived.request.method == "HEAD"
         return b"%b%b%b%b" % (answer.before, self.begun.request_id, answer.after, b"" if bodiless else content)
 
-    def _written(self, head: ResponseHead, content: bytes, date: bytes) -> _Answer:
-        reply = self._passing.reply(self.begun, head, content)
-        head_only = self._way.arrived.request.method == "HEAD"
-        raw, _, _ = render_head(reply, head_only=head_only, date=date, close=False)
+    def _written(self, head: ResponseHead, content: bytes, date: Callable[[], bytes]) -> _Answer | None:
+        """What ``head`` becomes, remembered if it may be; None, and the way is not taken again, where it is not."""
+        way, weight = self._way, self._passing.weigh(self.begun, head)
+        if weight is None:
+            way.passage = None
+            return None
+        reply = self._passing.reply(self.begun, head, content, weight)
+        raw, _, _ = render_head(reply, head_only=way.arrived.request.method == "HEAD", date=date(), close=False)
         at = raw.rindex(_ID) + len(_ID)
-        after = raw[at + len(self.begun.request_id) :]
-        return _Answer(head, len(content), raw[:at], after, self._passing.untrue(self.begun, head))
+        answer = _Answer(head, len(content), raw[:at], raw[at + len(self.begun.request_id) :], weight)
+        if len(way.answers) >= MEMO_ANSWERS:
+            way.answers.clear()
+        if b"date" in head.fields:
+            way.answers[id(head)] = answer
+        return answer
 
 
 class PassingLane:

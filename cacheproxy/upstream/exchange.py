@@ -108,9 +108,10 @@ class Exchange:
         return self._outcome
 
     def abandon(self) -> None:
-        """Give up, as nobody waits for the rest any more."""
+        """Give up, as nobody waits for the rest any more. Who begins to wait all the same is told so."""
         self._tell = None
         if not self._over:
+            self._outcome = self._outcome or failure(Reason.SHUT_DOWN)
             self._end()
             self._connection.abort()
 

@@ -258,7 +258,16 @@ async def assemble(
         in_force=lambda: engine.active.policy,
         max_bytes=settings.l1_bytes // 4,
     )
-    passing = PassingLane(Passing(side, forwarder, journal, clock))
+    passing = Passing(
+        origin=side,
+        forwarder=forwarder,
+        shelf=state.l1,
+        hit_for_miss=hit_for_miss,
+        journal=journal,
+        recorder=metrics,
+        clock=clock,
+    )
+    past_cache = PassingLane(passing)
     _watch(metrics, state, flights)
     return Application(
         settings=settings,
@@ -271,7 +280,7 @@ async def assemble(
             handle=engine.handle,
             read=adapter.read,
             lane=lane,
-            passing=passing,
+            passing=past_cache,
             trusts=adapter.trusts,
             refused=journal.refused,
         ),
@@ -282,7 +291,7 @@ async def assemble(
             engine=engine,
             adapter=adapter,
             lane=lane,
-            passing=passing,
+            passing=past_cache,
             origin=origin,
             bus=state.bus,
             governor=governor,

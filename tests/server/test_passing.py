@@ -32,6 +32,7 @@ limits: {each: {rate: 1000/minute, by: [client_ip]}}
 routes:
   - {name: item, match: "GET /items/{id}", cache: {ttl: 60s, key: "items:{id}", tags: ["item:{id}"]}}
   - {name: write, match: "POST /items/{id}", purge: ["item:{id}"]}
+  - {name: hot, match: "GET /hot/{id}", session: ignore, cache: {ttl: 60s, key: "hot:{id}"}}
   - {name: limited, match: "/limited/{rest:path}", limits: [each]}
   - {name: mine, match: "/mine/{rest:path}", session: optional}
   - {name: any, match: "/{rest:path}", session: ignore}
@@ -284,6 +285,89 @@ async def test_what_needs_care_takes_the_ordinary_way(house: House, more: bytes)
     await house.known(raw)
     await house.ask(raw)
     assert house.handled == 1
+
+
+HOT = GET.replace(b"/a", b"/hot/1") + b"Cookie: theme=dark\r\n\r\n"
+PRIVATE = OK + b"cache-control: private\r\ncontent-length: 2\r\n\r\nme"
+
+
+async def _hot(house: House) -> None:
+    """Let the lane learn ``HOT``, which the cache knows not to be for sharing."""
+    house.origin.answer = PRIVATE
+    await house.known(HOT)
+    await house.known(HOT)
+
+
+async def test_what_nobody_can_share_is_sent_on_at_once(house: House) -> None:
+    """A key that is remembered as hit-for-miss: its requests run side by side, and are told what they always were."""
+    await _hot(house)
+    ordinary = await house.ask(HOT.replace(b"Cookie", b"cookie"))
+    assert (1, 1) == (house.handled, len(house.origin.got))
+    quick = await house.ask(HOT)
+    assert (1, 2) == (house.handled, len(house.origin.got))
+    assert OWN_ID.sub(b"", ordinary) == OWN_ID.sub(b"", quick)
+    assert b"cache-status: cacheproxy; fwd=uri-miss; fwd-status=200; detail=private\r\nx-cache: MISS" in quick
+    first, second = house.origin.got
+    assert sorted(OWN_ID.sub(b"", first).splitlines()) == sorted(OWN_ID.sub(b"", second).splitlines())
+
+
+async def test_what_nobody_could_share_is_counted_as_on_the_ordinary_way(house: House) -> None:
+    """A miss of its resource, a hit-for-miss, and a response that was not stored."""
+    await _hot(house)
+    metrics = house.application.metrics
+
+    def counted() -> list[int]:
+        events = [metrics.events[event] for event in (Event.HIT_FOR_MISS, Event.NOT_STORED, Event.UPSTREAM)]
+        requests = sum(metrics.requests["GET", "hot", "miss"].counts)
+        return [requests, *metrics.misses.values(), *(sum(tally.values()) for tally in events)]
+
+    before = counted()
+    await house.ask(HOT.replace(b"Cookie", b"cookie"))
+    between = counted()
+    await house.ask(HOT)
+    assert (0, 1) == (len(house.origin.got) - 2, house.handled)
+    steps = [(later - earlier) for earlier, later in zip(before, between, strict=True)]
+    assert steps == [later - earlier for earlier, later in zip(between, counted(), strict=True)]
+
+
+async def test_what_can_be_shared_after_all_is_stored_by_the_next_fetch(house: House) -> None:
+    """The one that brought it was sent before the tag clock was asked, so that a purge meanwhile could be missed."""
+    await _hot(house)
+    house.origin.answer = OK + b"cache-control: public, max-age=600000\r\ncontent-length: 3\r\n\r\nall"
+    assert [(b"MISS", b"all"), (b"MISS", b"all"), (b"HIT", b"all")] == [_state(await house.ask(HOT)) for _ in range(3)]
+    assert (3, 2) == (house.handled, len(house.origin.got))
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["something came", "forgotten"])
+async def test_a_key_that_may_be_shared_again_takes_the_ordinary_way(house: House, stored: bool) -> None:
+    """Others may have stored it since, or its time as hit-for-miss is over."""
+    await _hot(house)
+    if stored:
+        house.origin.answer = OK + b"content-length: 3\r\n\r\nall"
+        await house.ask(GET.replace(b"/a", b"/hot/1") + b"\r\n")
+    else:
+        house.application.edge.passing._passing._hit_for_miss.forget(_key(house))
+    house.handled = 0
+    answer = _state(await house.ask(HOT))
+    assert (1, (b"HIT", b"all") if stored else (b"MISS", b"me")) == (house.handled, answer)
+
+
+def _key(house: House) -> str:
+    way = next(iter(house.application.edge.passing._ways.values()))
+    assert way.passage is not None
+    assert way.passage.alone is not None
+    return way.passage.alone.key
+
+
+@pytest.mark.parametrize("name", ["error", "not-modified", "large", "interim", "malformed", "nothing"])
+async def test_what_else_comes_for_such_a_key_is_the_ordinary_ways(house: House, name: str) -> None:
+    """Also where it is an error, which something stored might have to stand in for."""
+    await _hot(house)
+    house.origin.answer, house.origin.ends = ANSWERS[name], name in ENDS
+    quick = await _told(house, HOT)
+    assert house.handled == 1
+    ordinary = await _told(house, HOT.replace(b"Cookie", b"cookie"))
+    assert ordinary == quick
 
 
 async def test_the_origin_gets_the_same_request_under_another_id(house: House) -> None:
