@@ -167,15 +167,11 @@ class Carrier:
         """The response for the leader alone; that this key is not for sharing is remembered."""
         if reason is not None:
             self._refuse(job, reason)
-<<<<<<< ours
-        return Passed(arrived.head, arrived.body, reason)
+        alone = None if job.shared or reason not in _LIES_IN_THE_HEAD else job
+        return Passed(arrived.head, arrived.body, reason, alone=alone)
 
     async def _pass(self, job: FillJob, arrived: _Arrived, reason: PassReason) -> GaveUp:
         await job.leader.hand_over(self._passed(job, arrived, reason))
-=======
-        alone = None if job.shared or reason not in _LIES_IN_THE_HEAD else job
-        await job.leader.hand_over(Passed(arrived.head, arrived.body, reason, alone=alone))
->>>>>>> theirs
         return GaveUp()
 
     def _refuse(self, job: FillJob, reason: PassReason) -> None:
@@ -294,11 +290,11 @@ class Carrier:
         await self._degrade.instead(Role.CACHE, self._store.delete(job.key), 0)
 
 
-<<<<<<< ours
 def _verdict(job: FillJob, arrived: _Arrived) -> Store | Pass:
     requested_at, received_at = arrived.requested_at, arrived.received_at
     return assess(job.sent, arrived.head, job.rules, requested_at=requested_at, received_at=received_at)
-=======
+
+
 def asked_alone(job: FillJob) -> RequestHead:
     """The request of a fill that nobody else has a part in, and for which nothing is stored."""
     return job.sent.with_fields(_asking(job, job.sent, ()))
@@ -312,7 +308,6 @@ def refusal(job: FillJob, head: ResponseHead, now: float) -> PassReason | None:
     if isinstance(verdict, Pass):
         return verdict.reason if verdict.reason in _LIES_IN_THE_HEAD else None
     return PassReason.TAGS if response_tags(head.fields).refused else None
->>>>>>> theirs
 
 
 def _is_for_many(job: FillJob) -> bool:
