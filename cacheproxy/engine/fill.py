@@ -149,7 +149,7 @@ class Filler:
     async def _alone(self, job: FillJob) -> Outcome:
         """The origin's answer for ``job`` and nobody else. Only what others may have after all outlives its client."""
         job.exchange.collapsed = False
-        came = await self._carrier.carry_alone(job, await self._stamp())
+        came = await self._carrier.carry_alone(job, await self._stamp(job))
         return came if isinstance(came, Passed) else await job.leader.outcome(self._flights.start(None, came))
 
     async def _lead(self, job: FillJob) -> Outcome:
@@ -239,10 +239,8 @@ class Filler:
 
     async def _permit(self, job: FillJob) -> Held | Filled | Stamp | None:
         """Leave to fill and store: a lease, or a stamp alone. None: fetch, but store nothing. Or somebody filled it."""
-        if job.exchange.begun is not None:
-            return None  # no clock was asked before the origin was
         if not job.shared:
-            return await self._stamp()
+            return await self._stamp(job)
         patient_until = self._clock.monotonic() + PATIENCE_S
         while True:
             asked = self._leases.acquire(job.key, _lease_budget(job))
@@ -255,7 +253,7 @@ class Filler:
                     return None
                 case Waited.GAVE_UP:
                     self._hit_for_miss.remember(job.key)
-                    return await self._stamp()
+                    return await self._stamp(job)
                 case Waited.FILLED:
                     found = await self._filled_meanwhile(job)
                     if found is not None:
@@ -263,8 +261,10 @@ class Filler:
                 case Waited.LOST:
                     continue
 
-    async def _stamp(self) -> Stamp | None:
+    async def _stamp(self, job: FillJob) -> Stamp | None:
         """A stamp for what nobody else waits for: what was heard of the clock will do, and costs no trip."""
+        if job.exchange.begun is not None:
+            return None  # the origin was asked before the clock
         heard = self._heard()
         return heard or await self._degrade.instead(Role.CACHE, self._purger.begin(), None)
 
