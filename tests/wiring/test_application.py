@@ -90,8 +90,8 @@ async def test_without_redis_a_sidecar_caches_and_purges(start, origin) -> None:
     await sidecar.state.purger.purge(Purge(tags=("items",)))
     reply = await get(sidecar)
     assert ("MISS", b"2", 2) == (word(reply), reply.body, origin[0].asked)
-    assert {"origin": "unknown", "redis": "none", "edge": "open"} == dict(sidecar._ready().parts)
-    assert (None, None) == (sidecar._keys(), sidecar._sessions())
+    assert {"origin": "unknown", "redis": "none", "edge": "open"} == dict(sidecar.administration.ready().parts)
+    assert (None, None) == (sidecar.administration.keys(), sidecar.administration.sessions())
 
 
 async def test_two_sidecars_share_what_is_stored(start, valkey, origin) -> None:
@@ -116,22 +116,22 @@ async def test_readiness_names_every_part(start, valkey) -> None:
     sidecar = await start(redis=valkey)
     while not sidecar.state.bus.connected:
         await asyncio.wait_for(sidecar.state.purger.begin(), 10)  # a round trip later it may be
-    ready = sidecar._ready()
+    ready = sidecar.administration.ready()
     roles = {f"redis-{role}": "up" for role in ("cache", "sessions", "limits", "bus")}
     assert (True, {"origin": "unknown", **roles, "bus": "connected", "edge": "open"}) == (
         ready.ready,
         dict(ready.parts),
     )
     sidecar.edge.draining = True
-    assert (False, "draining") == (sidecar._ready().ready, sidecar._ready().parts["edge"])
+    assert (False, "draining") == (sidecar.administration.ready().ready, sidecar.administration.ready().parts["edge"])
 
 
 async def test_a_sidecar_describes_itself(start) -> None:
     """Its version and name, the policy in force, and each route of it."""
     sidecar = await start(redis="none", instance_id="me")
-    stats = sidecar._stats()
+    stats = sidecar.administration.stats()
     assert ("me", 1) == (stats["replica"], stats["policy"]["routes"])
-    [route] = sidecar._admin().routes()
+    [route] = sidecar.administration.deps().routes()
     assert ("item", {"ttl_s": 60.0, "mode": "honor"}, ["each"]) == (route["name"], route["cache"], route["limits"])
 
 

@@ -1,0 +1,168 @@
+"""The engine and the edge before it: every concrete class on a request's way."""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from cacheproxy.admin.metrics import Metrics
+from cacheproxy.clock import Clock
+from cacheproxy.engine.active import Active
+from cacheproxy.engine.admission import Admission
+from cacheproxy.engine.carry import Carrier
+from cacheproxy.engine.degrade import Degrade
+from cacheproxy.engine.engine import Engine
+from cacheproxy.engine.fill import Filler
+from cacheproxy.engine.fill_job import Shared
+from cacheproxy.engine.forward import Forwarder
+from cacheproxy.engine.gate import Gate
+from cacheproxy.engine.identify import Identifier
+from cacheproxy.engine.origin_side import OriginSide
+from cacheproxy.engine.passing import Passing
+from cacheproxy.engine.posted import Posted
+from cacheproxy.engine.record import AccessLog, Journal
+from cacheproxy.engine.recorder import Level
+from cacheproxy.engine.replies import Replies
+from cacheproxy.engine.tasks import Tasks
+from cacheproxy.fills.flight import Flights
+from cacheproxy.fills.governor import Governor
+from cacheproxy.fills.hit_for_miss import HitForMiss
+from cacheproxy.server.adapter import Adapter
+from cacheproxy.server.edge import Edge
+from cacheproxy.server.express import ExpressLane
+from cacheproxy.server.passing import PassingLane
+from cacheproxy.settings import Settings
+from cacheproxy.storage.forms import Forms
+from cacheproxy.wiring.origin import ReplaceableOrigin
+from cacheproxy.wiring.state import State
+
+DRAIN_S = 1.0
+"""How long fills and writes behind an answer may go on once requests have ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """What lies at the ends of a request's way: shared state, the origin, the counters."""
+
+    settings: Settings
+    state: State
+    origin: ReplaceableOrigin
+    metrics: Metrics
+    clock: Clock
+    degrade: Degrade
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lanes:
+    """The short ways: what is stored and fresh, and what the cache has no part in."""
+
+    express: ExpressLane
+    passing: PassingLane
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestWay:
+    """A request's way, to be served, and changed by a reload."""
+
+    engine: Engine
+    edge: Edge
+    adapter: Adapter
+    lanes: Lanes
+    governor: Governor
+
+
+def lay_way(ends: Ends, active: Active, stack: AsyncExitStack) -> RequestWay:
+    """The way from the edge to ``ends`` under the policy ``active``; ``stack`` ends what goes on behind answers."""
+    settings, state, clock = ends.settings, ends.state, ends.clock
+    side = OriginSide(ends.origin, ends.metrics, clock)
+    hit_for_miss = HitForMiss(clock)
+    carrier = Carrier(
+        origin=side,
+        store=state.store,
+        hit_for_miss=hit_for_miss,
+        degrade=ends.degrade,
+        recorder=ends.metrics,
+        clock=clock,
+    )
+    governor = Governor(active.policy.events.refill_concurrency)
+    filler = _filler(ends, carrier, hit_for_miss, governor, stack)
+    forwarder = _forwarder(ends, side, carrier, stack)
+    forms = Forms(state.l1)
+    stack.push_async_callback(forms.aclose)
+    journal = Journal(ends.metrics, clock, AccessLog(settings.access_log))
+    admission = Admission(state.limits.limiter, ends.degrade, ends.metrics, state.limits.in_flight)
+    engine = Engine(
+        active=active,
+        store=state.store,
+        replies=Replies(forms, state.l1, journal, clock),
+        identifier=Identifier(state.sessions, ends.degrade),
+        admission=admission,
+        filler=filler,
+        forwarder=forwarder,
+        degrade=ends.degrade,
+        journal=journal,
+        clock=clock,
+        prefix=settings.prefix,
+        budget_s=settings.redis_budget,
+    )
+    passing = Passing(
+        origin=side,
+        forwarder=forwarder,
+        shelf=state.l1,
+        hit_for_miss=hit_for_miss,
+        journal=journal,
+        recorder=ends.metrics,
+        clock=clock,
+    )
+    lanes = Lanes(express=_express(ends, engine, admission, journal), passing=PassingLane(passing))
+    return _with_edge(engine, lanes, governor, journal, settings)
+
+
+def _filler(
+    ends: Ends, carrier: Carrier, hit_for_miss: HitForMiss, governor: Governor, stack: AsyncExitStack
+) -> Filler:
+    flights: Flights[Shared] = Flights()
+    stack.push_async_callback(flights.drain, DRAIN_S)
+    ends.metrics.watch(Level.FLIGHTS, lambda: float(len(flights)))
+    return Filler(
+        carrier=carrier,
+        store=ends.state.store,
+        leases=ends.state.leases,
+        purger=ends.state.purger,
+        flights=flights,
+        governor=governor,
+        hit_for_miss=hit_for_miss,
+        degrade=ends.degrade,
+        recorder=ends.metrics,
+        clock=ends.clock,
+        heard=ends.state.heard,
+    )
+
+
+def _forwarder(ends: Ends, side: OriginSide, carrier: Carrier, stack: AsyncExitStack) -> Forwarder:
+    tasks = Tasks()
+    stack.push_async_callback(tasks.drain, DRAIN_S)
+    posted = Posted(carrier, ends.state.purger, ends.degrade, tasks, ends.clock)
+    return Forwarder(side, ends.state.purger, posted, tasks, ends.metrics)
+
+
+def _express(ends: Ends, engine: Engine, admission: Admission, journal: Journal) -> ExpressLane:
+    return ExpressLane(
+        ends.state.l1,
+        Gate(ends.state.sessions, admission, ends.settings.redis_budget),
+        journal,
+        ends.clock,
+        in_force=lambda: engine.active.policy,
+        max_bytes=ends.settings.l1_bytes // 4,
+    )
+
+
+def _with_edge(engine: Engine, lanes: Lanes, governor: Governor, journal: Journal, settings: Settings) -> RequestWay:
+    adapter = Adapter(engine, settings.listen[1])
+    edge = Edge(
+        handle=engine.handle,
+        read=adapter.read,
+        lane=lanes.express,
+        passing=lanes.passing,
+        trusts=adapter.trusts,
+        refused=journal.refused,
+    )
+    return RequestWay(engine=engine, edge=edge, adapter=adapter, lanes=lanes, governor=governor)
