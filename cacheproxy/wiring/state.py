@@ -87,10 +87,18 @@ async def open_state(
     Without Redis, workers purge through each other's ``doors``.
     """
     urls = settings.redis_urls()
-    envelope = _envelope(settings, policy)
-    l1 = MemoryStore(settings.l1_bytes, clock=clock)
+    given = _Given(
+        settings=settings,
+        policy=policy,
+        recorder=recorder,
+        feed=feed,
+        clock=clock,
+        stack=stack,
+        l1=MemoryStore(settings.l1_bytes, clock=clock),
+        envelope=_envelope(settings, policy),
+    )
     if urls == "none":
-        return await _alone(l1, envelope, recorder, feed, clock, settings, doors, stack)
+        return await _alone(given, doors)
     if urls == "embedded":
         server = start_embedded()
         stack.callback(server.close)
@@ -99,56 +107,54 @@ async def open_state(
     roles = connect({Role(role): url for role, url in urls.items()}, tuning, RedisNotes(recorder, feed))
     stack.push_async_callback(roles.aclose)
     await roles.greet()
-    return _shared(roles, l1, envelope, settings, policy, recorder, feed, clock, stack)
+    return _shared(given, roles)
 
 
-async def _alone(
-    l1: MemoryStore,
-    envelope: Envelope,
-    recorder: Recorder,
-    feed: Feed,
-    clock: Clock,
-    settings: Settings,
-    doors: Doors | None,
-    stack: AsyncExitStack,
-) -> State:
-    own = LocalPurger(Mirrors([l1, PurgesTold(feed)]), settings.instance_id, MAX_LIFETIME_S, clock)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """What shared state is made from, with Redis or without."""
+
+    settings: Settings
+    policy: Policy
+    recorder: Recorder
+    feed: Feed
+    clock: Clock
+    stack: AsyncExitStack
+    l1: MemoryStore
+    envelope: Envelope
+
+
+async def _alone(given: _Given, doors: Doors | None) -> State:
+    name, clock = given.settings.instance_id, given.clock
+    own = LocalPurger(Mirrors([given.l1, PurgesTold(given.feed)]), name, MAX_LIFETIME_S, clock)
     purger: Purger = own
     if doors is not None:
-        await stack.enter_async_context(door(doors.own, own, settings.instance_id))
+        await given.stack.enter_async_context(door(doors.own, own, name))
         purger = SharingPurger(own, doors.others)
     return State(
-        store=TimedStore(l1, recorder.operation, clock.monotonic),
-        l1=l1,
+        store=TimedStore(given.l1, given.recorder.operation, clock.monotonic),
+        l1=given.l1,
         leases=NoLeases(purger.begin),
         purger=purger,
         heard=own.stamp,
         limits=limiting_alone(clock),
         sessions=NoSessions(),
-        envelope=envelope,
+        envelope=given.envelope,
     )
 
 
-def _shared(
-    roles: Roles,
-    l1: MemoryStore,
-    envelope: Envelope,
-    settings: Settings,
-    policy: Policy,
-    recorder: Recorder,
-    feed: Feed,
-    clock: Clock,
-    stack: AsyncExitStack,
-) -> State:
-    sessions = _sessions(roles, policy.session, clock)
+def _shared(given: _Given, roles: Roles) -> State:
+    settings, clock, l1 = given.settings, given.clock, given.l1
+    sessions = _sessions(roles, given.policy.session, clock)
     heard = HeardClock(clock)
-    mirrors = Mirrors([l1, heard, PurgesTold(feed), *([sessions] if isinstance(sessions, SessionMemory) else [])])
+    remembered = [sessions] if isinstance(sessions, SessionMemory) else []
+    mirrors = Mirrors([l1, heard, PurgesTold(given.feed), *remembered])
     tag_clock = TagClock(roles.bus, settings.prefix, MAX_LIFETIME_S)
     receipts = Receipts(settings.instance_id, clock=clock)
     purger = RedisPurger(tag_clock, mirrors, receipts)
-    stack.push_async_callback(purger.aclose)
+    given.stack.push_async_callback(purger.aclose)
     leases = RedisLeases(roles.bus, settings.prefix, LEASE_AGE_S, LONGEST_FILL_S)
-    stack.push_async_callback(leases.aclose)
+    given.stack.push_async_callback(leases.aclose)
     parts = BusParts(
         clock=tag_clock,
         subscriber=roles.subscriber(),
@@ -156,28 +162,33 @@ def _shared(
         purger=purger,
         receipts=receipts,
         on_message=_waking(leases),
-        observer=BusNotes(recorder, feed),
+        observer=BusNotes(given.recorder, given.feed),
         time=clock,
     )
-    bus = Bus(parts, policy.events)
-    bus.start()
-    stack.push_async_callback(bus.aclose)
-    l2 = RedisStore(roles.cache, prefix=settings.prefix, clock_link=roles.bus, clock=clock, envelope=envelope)
+    bus = _listening(parts, given)
+    l2 = RedisStore(roles.cache, prefix=settings.prefix, clock_link=roles.bus, clock=clock, envelope=given.envelope)
+    tiered = TieredStore(l1, l2, clock, lambda: purger.settled)
+    replicas = Replicas(lambda: len(receipts.last_known()), clock)
     return State(
-        store=TimedStore(TieredStore(l1, l2, clock, lambda: purger.settled), recorder.operation, clock.monotonic),
+        store=TimedStore(tiered, given.recorder.operation, clock.monotonic),
         l1=l1,
         leases=leases,
         purger=purger,
         heard=heard.stamp,
-        limits=limiting_shared(
-            roles.limits, settings.prefix, clock, Replicas(lambda: len(receipts.last_known()), clock)
-        ),
+        limits=limiting_shared(roles.limits, settings.prefix, clock, replicas),
         sessions=sessions,
-        envelope=envelope,
+        envelope=given.envelope,
         bus=bus,
         roles=roles,
         l2=l2,
     )
+
+
+def _listening(parts: BusParts, given: _Given) -> Bus:
+    bus = Bus(parts, given.policy.events)
+    bus.start()
+    given.stack.push_async_callback(bus.aclose)
+    return bus
 
 
 def _envelope(settings: Settings, policy: Policy) -> Envelope:
