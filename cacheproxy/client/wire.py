@@ -45,6 +45,10 @@ class Layout:
         """The lease on filling ``key``, a string that holds its token."""
         return f"{{{self.prefix}}}:lease:{key}"
 
+    def awaited(self, key: str) -> str:
+        """Which lease on filling ``key`` somebody waits for, a string that holds its token."""
+        return f"{{{self.prefix}}}:awaited:{key}"
+
     def heard(self, marker: str) -> str:
         """How far plain messages after ``marker`` were purged already, a string (see ``invalidation.listener``)."""
         return f"{{{self.prefix}}}:heard:{marker}"

@@ -47,7 +47,7 @@ class RedisLeases:
     async def acquire(self, key: str, budget: Budget | None = None) -> Held | Taken:
         """The lease on ``key`` with a tag-clock stamp taken in the same step, or who has it. StateError."""
         token = secrets.token_hex(16)
-        keys = (self._layout.clock, self._layout.stream, self._layout.lease(key))
+        keys = (self._layout.clock, self._layout.stream, self._layout.lease(key), self._layout.awaited(key))
         args = (*clock_args(self.time_us), token, self._age_ms)
         try:
             ours, first, second = await self._link.run(_ACQUIRE, keys, args, budget)
@@ -98,7 +98,7 @@ class RedisLeases:
         budget = None if patience_s is None else Budget(asyncio.get_running_loop().time() + patience_s)
         with contextlib.suppress(StateError):
             args = (token, self._layout.bus, outcome.value)
-            await self._link.run(_RELEASE, (self._layout.lease(key),), args, budget)
+            await self._link.run(_RELEASE, (self._layout.lease(key), self._layout.awaited(key)), args, budget)
 
     def _keep(self, held: Held) -> None:
         if self._longest_s > self._age_s:

@@ -52,6 +52,7 @@ class NoKey:
 
 Params = Mapping[str, Param]
 _LONGEST_HOST_BYTES = 255
+_NO_QUERY = SplitQuery({}, None)
 
 
 def cache_key(
@@ -61,7 +62,7 @@ def cache_key(
     reason = _no_key(route, request, params, identity)
     if reason is not None:
         return NoKey(reason)
-    query = split_query(request.target, _query_names(route), route.query)
+    query = split_query(request.target, _query_names(route), route.query) if b"?" in request.target else _NO_QUERY
     lookup = lookup_of(route, request, params, identity, query.values)
     resource = _resource(route, request, lookup)
     variation = "" if route.suffix is None else route.suffix.render(lookup)

@@ -5,6 +5,7 @@ Tags of our own begin with ``@``; ``*`` is on every stored response; ``articles:
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cacheproxy.policy.paths import decoded, text_of
 from cacheproxy.policy.templates import Lookup, Template, digest, key_part
@@ -88,6 +89,7 @@ def named_path_tag(path: str) -> str:
     return path_tag(path.partition("?")[0].encode())
 
 
+@lru_cache(maxsize=4096)
 def route_tag(name: str) -> str:
     """The tag of all that a route stored."""
     return bounded("@route/" + name)

@@ -21,13 +21,10 @@ class Joint(Generic[Answer]):
 
     async def ask(self, question: Hashable, asking: Callable[[], Awaitable[Answer]]) -> Answer:
         """What ``asking`` gives, or has given to whoever asked ``question`` first. StateError as it says."""
-        answer = self._asked.get(question)
-        if answer is None:
-            return await self._first(question, asking)
-        await asyncio.wait([answer])
-        return await asking() if answer.cancelled() else answer.result()
-
-    async def _first(self, question: Hashable, asking: Callable[[], Awaitable[Answer]]) -> Answer:
+        joined = self._asked.get(question)
+        if joined is not None:
+            await asyncio.wait([joined])
+            return await asking() if joined.cancelled() else joined.result()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Answer] = loop.create_future()
         self._asked[question] = answer

@@ -55,10 +55,8 @@ class MemoryStore:
 
     def find(self, key: str, request: Fields) -> Slot | None:
         """The slot of the most fitting entry, or None. For the express lane: nothing is unfolded."""
-        if not self.trusted:
-            return None
         kept = self._kept.get(key)
-        if kept is None:
+        if kept is None or not self.trusted:
             return None
         slot = self._alive(kept) if isinstance(kept, Slot) else self._fitting(kept, request)
         if slot is not None:
@@ -116,7 +114,7 @@ class MemoryStore:
 
         ``vouched_us`` is the tag-clock time up to which the clock itself has let it live.
         """
-        if not self.trusted:
+        if not self.max_bytes or not self.trusted:
             return None
         slot = Slot(entry, self._commons, self._mirror, vouched_us)
         if slot.verdict is Verdict.DEAD:
@@ -125,11 +123,12 @@ class MemoryStore:
             if _replaces(slot, old):
                 slot.inherit(old)
                 self._drop(old)
-        if slot.cost_bytes > self.max_bytes:
+        cost_bytes = slot.cost_bytes
+        if cost_bytes > self.max_bytes:
             return None
         self._make_room_among_variants(slot)
-        self._evict(room_bytes=slot.cost_bytes)
-        self._add(slot)
+        self._evict(room_bytes=cost_bytes)
+        self._add(slot, cost_bytes)
         self._evict()
         return slot
 
@@ -206,12 +205,12 @@ class MemoryStore:
         if len(slots) >= self._max_variants:
             self._drop(min(slots, key=_received_at))
 
-    def _add(self, slot: Slot) -> None:
+    def _add(self, slot: Slot, cost_bytes: int) -> None:
         others = self._slots(slot.key)
         self._kept[slot.key] = [*others, slot] if slot.ref else slot
         self._sieve.add(slot)
         self._entries += 1
-        self._slot_bytes += slot.cost_bytes
+        self._slot_bytes += cost_bytes
 
     def _drop(self, slot: Slot) -> None:
         others = [each for each in self._slots(slot.key) if each is not slot]

@@ -54,12 +54,25 @@ async def test_a_release_that_was_heard_before_the_wait_is_not_missed(pair):
     held = await pair.one.acquire("k")
     taken = await pair.two.acquire("k")
     other = await pair.two.acquire("other")
-    watch = asyncio.create_task(pair.two.wait(Taken("other", other.token, expires_in_s=60), 60))
+    watch = asyncio.create_task(pair.two.wait(await pair.one.acquire("other"), 60))
     await asyncio.sleep(0)
     await pair.one.release(held, Waited.FILLED)
     await pair.two.release(other, Waited.FILLED)
     await watch
     assert await pair.two.wait(taken, 60) is Waited.FILLED
+
+
+async def test_a_lease_that_nobody_waits_for_ends_in_silence(redis_pair):
+    """Every replica would have to hear of it: only of those that are awaited they do."""
+    pair, heard = redis_pair(30), []
+    pair.one.hear = heard.append
+    await pair.one.release(await pair.one.acquire("k"), Waited.FILLED)
+    held = await pair.one.acquire("awaited")
+    waiting = asyncio.create_task(pair.two.wait(await pair.two.acquire("awaited"), 60))
+    await asyncio.sleep(0)
+    await pair.one.release(held, Waited.GAVE_UP)
+    assert await waiting is Waited.GAVE_UP
+    assert [held.token] == [said["token"] for said in heard]
 
 
 async def test_patience_ends_before_the_lease(pair):

@@ -1,14 +1,17 @@
--- KEYS: clock, stream, lease. ARGV: epoch, time, token, age limit (ms).
+-- KEYS: clock, stream, lease, awaited. ARGV: epoch, time, token, age limit (ms).
 -- Gives {1, epoch, time} if the lease is ours now, else {0, its holder's token, what is left of its age (ms)}.
 
-local LEASE = KEYS[3]
+local LEASE, AWAITED = KEYS[3], KEYS[4]
 local holder = redis.pcall('GET', LEASE)
 if type(holder) == 'table' then
   redis.call('DEL', LEASE) -- not of our making
   holder = false
 end
 if holder then
-  return {0, holder, redis.call('PTTL', LEASE)}
+  local left = redis.call('PTTL', LEASE)
+  -- Only a lease that somebody waits for is told of when it ends, a while past its age: its holder may run late.
+  redis.call('SET', AWAITED, holder, 'PX', math.max(left, 0) + 1000)
+  return {0, holder, left}
 end
 -- The time first: a script that fails after SET leaves a lease that nobody holds.
 local epoch, now = tick()
