@@ -1,3 +1,4 @@
+# syntax=docker/dockerfile:1
 # The sidecar in a small image: built apart, run by nobody in particular, on a read-only file system if you like.
 FROM python:3.13-slim AS build
 RUN python -m venv /opt/cacheproxy
@@ -10,6 +11,9 @@ COPY cacheproxy cacheproxy
 RUN pip install --no-deps --no-build-isolation . && pip uninstall --yes setuptools pip
 
 FROM python:3.13-slim
+LABEL org.opencontainers.image.title="cacheproxy" \
+      org.opencontainers.image.description="A caching reverse proxy that runs beside an HTTP service, as a sidecar" \
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/cacheproxy /opt/cacheproxy
 COPY config/cacheproxy.yaml /etc/cacheproxy/cacheproxy.yaml
 ENV PATH=/opt/cacheproxy/bin:$PATH \
@@ -21,6 +25,7 @@ ENV PATH=/opt/cacheproxy/bin:$PATH \
 # By number, so that Kubernetes' runAsNonRoot can see that it is not root.
 USER 10001:10001
 EXPOSE 8080
-HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 CMD ["cacheproxy", "health"]
+# Often at first, so that what waits for it need not wait long; then seldom, for each takes a fifth of a second of CPU.
+HEALTHCHECK --interval=15s --timeout=3s --start-period=10s --start-interval=1s --retries=2 CMD ["cacheproxy", "health"]
 ENTRYPOINT ["cacheproxy"]
 CMD ["serve"]
