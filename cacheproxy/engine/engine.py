@@ -9,6 +9,7 @@ from cacheproxy.clock import Clock
 from cacheproxy.engine.active import Active
 from cacheproxy.engine.admission import Admission
 from cacheproxy.engine.allowed import allowed, may_look_up
+from cacheproxy.engine.batch import Batches
 from cacheproxy.engine.degrade import Degrade, Role
 from cacheproxy.engine.dress import dress
 from cacheproxy.engine.exchange import Exchange, XCache
@@ -67,6 +68,7 @@ class Engine:
         admission: Admission,
         filler: Filler,
         forwarder: Forwarder,
+        batches: Batches,
         degrade: Degrade,
         journal: Journal,
         clock: Clock,
@@ -81,6 +83,7 @@ class Engine:
         self._admission = admission
         self._filler = filler
         self._forwarder = forwarder
+        self._batches = batches
         self._degrade = degrade
         self._journal = journal
         self._clock = clock
@@ -177,6 +180,10 @@ class Engine:
         if limited is not None and not stale_will_do(limited):
             reply = refuse(exchange, limited)
             return reply if self._journal.every_line else repeatable_refusal(exchange, reply)
+        if exchange.route.batch is not None and limited is None:
+            reply_to_many = await self._batches.answer(exchange, active.router, self._prefix)
+            if reply_to_many is not None:
+                return reply_to_many
         if not self._keyed(exchange):
             limited = limited or await self._admission.admit(exchange, Served.MISS)
             exchange.key = posted_key(exchange, active.match, self._prefix)
@@ -193,7 +200,7 @@ class Engine:
         rules = exchange.route.cache
         if rules is None:
             exchange.forward = Forward.BYPASS
-            exchange.detail = Detail.NO_CACHE_POLICY if exchange.route.match else Detail.NO_ROUTE
+            exchange.detail = exchange.detail or (Detail.NO_CACHE_POLICY if exchange.route.match else Detail.NO_ROUTE)
             return False
         if exchange.request.method not in rules.methods or exchange.body is not None:
             exchange.forward = Forward.BYPASS if exchange.request.method in rules.methods else Forward.METHOD

@@ -112,7 +112,7 @@ class Journal:
 def resource_type(route: Route) -> str:
     """The first word of the route's keys (``articles``); its name without a template; empty if it never caches."""
     if route.cache is None:
-        return ""
+        return route.batch.resource if route.batch is not None else ""
     return route.name if route.key is None else route.key.text.partition(":")[0]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cacheproxy.policy.compile import merged
+from cacheproxy.policy.model_cache import merged
 from cacheproxy.policy.models import PolicyModel
 from cacheproxy.policy.yaml import Path
 

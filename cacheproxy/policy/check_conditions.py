@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
-from cacheproxy.policy.compile import merged
 from cacheproxy.policy.complaints import meant
 from cacheproxy.policy.conditions import NAMED, PLAIN, Condition, open_to, shut_to
-from cacheproxy.policy.model_cache import CacheModel
+from cacheproxy.policy.model_cache import CacheModel, merged
 from cacheproxy.policy.model_conditions import ConditionModel, compile_condition
 from cacheproxy.policy.models import PolicyModel, RouteModel
 from cacheproxy.policy.yaml import Path

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, zip_longest
 
+from cacheproxy.policy.check_batch import batch_complaints
 from cacheproxy.policy.check_conditions import condition_complaints
-from cacheproxy.policy.compile import UNMATCHED, merged, names_identity
+from cacheproxy.policy.compile import UNMATCHED, names_identity
 from cacheproxy.policy.complaints import meant
 from cacheproxy.policy.lookup import SINGLE, SOURCES
-from cacheproxy.policy.model_cache import CacheModel
+from cacheproxy.policy.model_cache import CacheModel, merged
 from cacheproxy.policy.model_limits import LimitModel
 from cacheproxy.policy.models import PolicyModel, RouteModel
 from cacheproxy.policy.paths import Kind, MatchRule
@@ -59,6 +60,7 @@ def complaints(policy: PolicyModel) -> Iterator[Complaint]:
     yield from _events(policy)
     yield from _secrets(policy)
     yield from condition_complaints(policy)
+    yield from batch_complaints(policy)
     if policy.tenant and policy.tenant.from_.startswith("session.") and policy.session is None:
         yield ("tenant", "from"), "the tenant comes from the session, but there is no `session:`"
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
+from cacheproxy.policy.check_batch import batch_rules
 from cacheproxy.policy.conditions import Condition
 from cacheproxy.policy.identity import SessionRules, SessionScheme, TenantRules, TenantSource
-from cacheproxy.policy.model_cache import CacheDefaults, CacheModel
+from cacheproxy.policy.model_cache import CacheModel, merged
 from cacheproxy.policy.model_coding import compress_rules, encode_rules
 from cacheproxy.policy.model_conditions import ConditionModel, compile_condition
 from cacheproxy.policy.model_limits import ExemptModel, LimitModel
@@ -92,18 +93,10 @@ def compile_route(
         limit_headers=LimitHeaders(model.limit_headers),
         purge=tuple(route.purge),
         refuse_body=route.refuse_body,
+        batch=batch_rules(route, model),
         tenant_required=tenant_required,
     )
     return compiled if cache is None else _with_cache(compiled, cache, ttl_s)
-
-
-def merged(cache: CacheModel | None, defaults: CacheDefaults) -> CacheModel | None:
-    """``cache`` with every key that it does not give taken from ``defaults``; None stays None."""
-    if cache is None:
-        return None
-    given = {name: getattr(defaults, name) for name in defaults.model_fields_set}
-    given |= {name: getattr(cache, name) for name in cache.model_fields_set}
-    return CacheModel.model_construct(set(given), **given)
 
 
 def names_identity(cache: CacheModel) -> bool:

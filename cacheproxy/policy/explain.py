@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cacheproxy.errors import ClientError
+from cacheproxy.policy.batch import Batch, ForMany, Undivided, take_apart
 from cacheproxy.policy.conditions import Condition, Values, decisive, holds
 from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.keys import CacheKey, NoKeyReason, cache_key
@@ -40,6 +41,8 @@ class Explanation:
     key_parts: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     freshness: str = ""
+    batch: tuple[str, ...] = ()
+    """The keys of the single entries that it is answered from."""
 
 
 def explain(policy: Policy, router: Router, request: RequestHead, identity: Identity, *, prefix: str) -> Explanation:
@@ -54,6 +57,15 @@ def explain(policy: Policy, router: Router, request: RequestHead, identity: Iden
         return Explanation(decision="pass", reason=reason, route=policy.fallback.name, considered=considered)
     decision, reason, key = _decide(policy, match, request, identity, prefix)
     route = match.route
+    batch = _taken_apart(router, match, request, identity, prefix) if decision != "refuse" else None
+    if isinstance(batch, Batch):
+        decision, reason, key = (
+            "look-up",
+            f"answered from {len(batch.ones)} single entries, of route `{batch.rules.route}`",
+            None,
+        )
+    elif batch is not None:
+        reason = f"not taken apart, as {batch}; {reason}"
     return Explanation(
         decision=decision,
         reason=reason,
@@ -67,7 +79,24 @@ def explain(policy: Policy, router: Router, request: RequestHead, identity: Iden
         key_parts=_parts(key.text, prefix) if key else {},
         tags=key.tags if key else (),
         freshness=_freshness(route.cache) if route.cache else "",
+        batch=tuple(one.key.text for one in batch.ones) if isinstance(batch, Batch) else (),
     )
+
+
+def _taken_apart(
+    router: Router, match: Match, request: RequestHead, identity: Identity, prefix: str
+) -> Batch | Undivided | None:
+    if match.route.batch is None:
+        return None
+    whole = ForMany(
+        rules=match.route.batch,
+        router=router,
+        request=request,
+        params=match.params,
+        identity=identity,
+        prefix=prefix,
+    )
+    return take_apart(whole)
 
 
 def _decide(

@@ -142,3 +142,12 @@ class CacheModel(CacheDefaults):
     key: KeyText | None = Field(default=None, description="Key template. Without one, the path and query as received.")
     suffix: KeyText | None = Field(default=None, description="A variation to end the key with: `{header.x-market=}`.")
     tags: TagTemplates = Field(default=[], description="Tags by which responses are purged.")
+
+
+def merged(cache: CacheModel | None, defaults: CacheDefaults) -> CacheModel | None:
+    """``cache`` with every key that it does not give taken from ``defaults``; None stays None."""
+    if cache is None:
+        return None
+    given = {name: getattr(defaults, name) for name in defaults.model_fields_set}
+    given |= {name: getattr(cache, name) for name in cache.model_fields_set}
+    return CacheModel.model_construct(set(given), **given)

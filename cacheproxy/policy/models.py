@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from cacheproxy.policy.model_cache import CacheDefaults, CacheModel
 from cacheproxy.policy.model_limits import LimitModel
@@ -12,6 +12,7 @@ from cacheproxy.policy.model_types import (
     Cidr,
     Duration,
     Identifier,
+    KeyText,
     Matches,
     Model,
     PositiveDuration,
@@ -159,6 +160,23 @@ class DefaultsModel(Model):
     cache: CacheDefaults = Field(default_factory=CacheDefaults)
 
 
+def _null_in_words(value: object) -> object:
+    return "null" if value is None else value
+
+
+class BatchModel(Model):
+    """How a request for many ids is answered from single entries."""
+
+    param: str = Field(min_length=1, description="The query parameter with the ids: `?ids=1,2,3` or `?ids=1&ids=2`.")
+    item: KeyText = Field(description="The key of the route for one of them, as it stands there: `users:{id}`.")
+    merge: Literal["json_array"] = Field(default="json_array", description="What the origin answers with.")
+    id_field: str = Field(default="id", min_length=1, description="Where an element has its id: `id`, `meta.id`.")
+    absent: Annotated[
+        Literal["omit", "null"], BeforeValidator(_null_in_words), WithJsonSchema({"enum": ["omit", "null", None]})
+    ] = Field(default="omit", description="What stands for an id that the origin does not know: nothing, or `null`.")
+    max_ids: int = Field(default=100, ge=1, le=1000, description="Requests for more are forwarded as they are.")
+
+
 class RouteModel(Model):
     """What is done with requests that match."""
 
@@ -166,6 +184,7 @@ class RouteModel(Model):
     match: Matches = Field(description="`GET /articles/{id:int}`, `GET|PUT api.example.com/x`, a mapping, or a list.")
     session: Literal["required", "optional", "ignore"] = "optional"
     cache: CacheModel | None = None
+    batch: BatchModel | None = Field(default=None, description="Answer requests for many ids from single entries.")
     limits: Words = Field(default=[], description="Names of the limits that apply.")
     purge: TagTemplates = Field(default=[], description="Tags purged once the origin has answered with success.")
     session_redirect: Annotated[str, AfterValidator(_login)] | None = Field(

@@ -5,6 +5,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 
 from cacheproxy.errors import Fault
+from cacheproxy.policy.batch_rules import BatchRules
 from cacheproxy.policy.conditions import Condition
 from cacheproxy.policy.identity import SessionRules, TenantRules
 from cacheproxy.policy.paths import MatchRule, PathPattern
@@ -228,6 +229,8 @@ class Route:
     """Whose stored responses may be used; None: everybody's."""
     store_when: Condition | None = None
     """Whose responses may be stored."""
+    batch: BatchRules | None = None
+    """How its requests for many are answered from single entries."""
     tenant_required: bool = False
     """Without a tenant there is no cache (``tenant.enforce``)."""
 

@@ -41,6 +41,9 @@ class Detail(StrEnum):
     KEY_INCOMPLETE = "key-incomplete"
     NO_ROUTE = "no-route"
     NO_CACHE_POLICY = "no-cache-policy"
+    # Why a request for many is not answered from single entries.
+    BATCH_WHOLE = "batch-whole"
+    BATCH_UNUSABLE = "batch-unusable"
     # Why the origin is asked, whatever is stored.
     LOOKUP_WHEN = "lookup-when"
     # How it was answered without the origin, or in spite of it.

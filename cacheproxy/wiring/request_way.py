@@ -7,6 +7,8 @@ from cacheproxy.admin.metrics import Metrics
 from cacheproxy.clock import Clock
 from cacheproxy.engine.active import Active
 from cacheproxy.engine.admission import Admission
+from cacheproxy.engine.batch import Batches
+from cacheproxy.engine.batch_fetch import BatchCarrier
 from cacheproxy.engine.carry import Carrier
 from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.engine import Engine
@@ -83,7 +85,8 @@ def lay_way(ends: Ends, active: Active, stack: AsyncExitStack) -> RequestWay:
         clock=clock,
     )
     governor = Governor(active.policy.events.refill_concurrency)
-    filler = _filler(ends, carrier, hit_for_miss, governor, stack)
+    flights = _flights(ends, stack)
+    filler = _filler(ends, carrier, hit_for_miss, governor, flights)
     forwarder = _forwarder(ends, side, carrier, stack)
     forms = Forms(state.l1)
     stack.push_async_callback(forms.aclose)
@@ -97,6 +100,7 @@ def lay_way(ends: Ends, active: Active, stack: AsyncExitStack) -> RequestWay:
         admission=admission,
         filler=filler,
         forwarder=forwarder,
+        batches=_batches(ends, side, admission, forwarder, flights, governor),
         degrade=ends.degrade,
         journal=journal,
         clock=clock,
@@ -116,12 +120,16 @@ def lay_way(ends: Ends, active: Active, stack: AsyncExitStack) -> RequestWay:
     return _with_edge(engine, lanes, governor, journal, settings)
 
 
-def _filler(
-    ends: Ends, carrier: Carrier, hit_for_miss: HitForMiss, governor: Governor, stack: AsyncExitStack
-) -> Filler:
+def _flights(ends: Ends, stack: AsyncExitStack) -> "Flights[Shared]":
     flights: Flights[Shared] = Flights()
     stack.push_async_callback(flights.drain, DRAIN_S)
     ends.metrics.watch(Level.FLIGHTS, lambda: float(len(flights)))
+    return flights
+
+
+def _filler(
+    ends: Ends, carrier: Carrier, hit_for_miss: HitForMiss, governor: Governor, flights: "Flights[Shared]"
+) -> Filler:
     return Filler(
         carrier=carrier,
         store=ends.state.store,
@@ -134,6 +142,30 @@ def _filler(
         recorder=ends.metrics,
         clock=ends.clock,
         heard=ends.state.heard,
+    )
+
+
+def _batches(
+    ends: Ends,
+    side: OriginSide,
+    admission: Admission,
+    forwarder: Forwarder,
+    flights: "Flights[Shared]",
+    governor: Governor,
+) -> Batches:
+    store, purger, degrade = ends.state.store, ends.state.purger, ends.degrade
+    return Batches(
+        carrier=BatchCarrier(
+            origin=side, store=store, purger=purger, degrade=degrade, recorder=ends.metrics, clock=ends.clock
+        ),
+        store=store,
+        admission=admission,
+        forwarder=forwarder,
+        flights=flights,
+        governor=governor,
+        degrade=degrade,
+        recorder=ends.metrics,
+        clock=ends.clock,
     )
 
 

@@ -14,16 +14,23 @@ values: dict[str, str] = {}
 
 
 async def item(request: Request) -> Response:
-    """An item's current value; ``?wait_ms=`` makes the query behind it slow."""
-    counts[request.url.path] += 1
+    """An item's current value, or those that ``?ids=`` names; ``?wait_ms=`` makes the query behind it slow."""
+    ids = request.query_params.get("ids")
+    counts[f"{request.url.path}?ids={ids}" if ids else request.url.path] += 1
     await asyncio.sleep(int(request.query_params.get("wait_ms", "0")) / 1000)
     path = request.url.path
+    if ids:
+        return JSONResponse([_said(request, f"{path}/{each}") for each in sorted(ids.split(","))])
     if request.method == "PUT":
         values[path] = (await request.body()).decode()
     if request.method == "DELETE":
         values.pop(path, None)
+    return JSONResponse(_said(request, path))
+
+
+def _said(request: Request, path: str) -> dict[str, object]:
     seen = {name: value for name, value in request.headers.items() if name.startswith(("x-", "cookie"))}
-    return JSONResponse({"path": path, "value": values.get(path, "first"), "seen": seen})
+    return {"path": path, "id": path.rpartition("/")[2], "value": values.get(path, "first"), "seen": seen}
 
 
 async def count(request: Request) -> Response:

@@ -13,6 +13,8 @@ import pytest
 
 from cacheproxy.engine.active import Active
 from cacheproxy.engine.admission import Admission
+from cacheproxy.engine.batch import Batches
+from cacheproxy.engine.batch_fetch import BatchCarrier
 from cacheproxy.engine.carry import Carrier
 from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.engine import Client, Engine
@@ -334,6 +336,7 @@ def _assemble(policy: str, *, origin: Origin, store: MemoryStore, clock: FakeClo
     shaky_store, purger = Shaky(store), Shaky(inner_purger)
     leases = Shaky(parts.get("leases") or NoLeases(purger.begin))
     limiter, sessions = Shaky(MemoryLimiter(clock)), Shaky(FakeSessions())
+    governor = parts.get("governor") or Governor()
     degrade, hit_for_miss, flights, tasks = Degrade(notes), HitForMiss(clock), Flights[Any](), Tasks()
     side = OriginSide(origin, notes, clock)
     carrier = Carrier(
@@ -345,7 +348,7 @@ def _assemble(policy: str, *, origin: Origin, store: MemoryStore, clock: FakeClo
         leases=leases,
         purger=purger,
         flights=flights,
-        governor=parts.get("governor") or Governor(),
+        governor=governor,
         draw=parts.get("draw", random.random),
         hit_for_miss=hit_for_miss,
         degrade=degrade,
@@ -354,14 +357,30 @@ def _assemble(policy: str, *, origin: Origin, store: MemoryStore, clock: FakeClo
     )
     journal = Journal(notes, clock, parts.get("log", AccessLog.OFF))
     forms = Shaky(Forms(store))
+    admission = Admission(limiter, degrade, notes)
+    forwarder = Forwarder(side, purger, Posted(carrier, purger, degrade, tasks, clock), tasks, notes)
+    batches = Batches(
+        carrier=BatchCarrier(
+            origin=side, store=shaky_store, purger=purger, degrade=degrade, recorder=notes, clock=clock
+        ),
+        store=shaky_store,
+        admission=admission,
+        forwarder=forwarder,
+        flights=flights,
+        governor=governor,
+        degrade=degrade,
+        recorder=notes,
+        clock=clock,
+    )
     engine = Engine(
         active=_active(policy),
         store=shaky_store,
         replies=Replies(forms, parts.get("shelf", store), journal, clock),
         identifier=Identifier(sessions, degrade),
-        admission=Admission(limiter, degrade, notes),
+        admission=admission,
         filler=filler,
-        forwarder=Forwarder(side, purger, Posted(carrier, purger, degrade, tasks, clock), tasks, notes),
+        forwarder=forwarder,
+        batches=batches,
         degrade=degrade,
         journal=journal,
         clock=clock,

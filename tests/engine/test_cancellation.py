@@ -21,6 +21,7 @@ import cacheproxy.engine
 from cacheproxy.engine.engine import Client
 from cacheproxy.engine.gate import Gate
 from cacheproxy.engine.tasks import Tasks
+from cacheproxy.errors import UpstreamError
 from cacheproxy.fills.contract import Waited
 from cacheproxy.fills.governor import Governor
 from cacheproxy.fills.lease import MemoryLeases
@@ -58,11 +59,16 @@ routes:
   - {name: held, match: "GET /held", limits: [alone]}
   - {name: posted, match: "/posted", cache: {ttl: 60s, key: "posted"}}
   - {name: write, match: ["PUT /thing"], limits: [misses], purge: [thing]}
+  - {name: one, match: "GET /one/{id}", cache: {ttl: 60s, key: "one:{id}", stale_if_error: 1h}}
+  - {name: many, match: "GET /many", limits: [misses], batch: {param: ids, item: "one:{id}"}}
+  - {name: page, match: "GET /page/{id}", cache: {ttl: 60s, key: "page:{id}", stale_while_revalidate: 1h}}
+  - {name: pages, match: "GET /pages", batch: {param: ids, item: "page:{id}"}}
 """
 SID, ETAG, VARY = ("cookie", "sid=s-ann"), ("etag", '"1"'), ("vary", "accept-language")
 GERMAN, ENGLISH = ("accept-language", "de"), ("accept-language", "en")
 PRIVATE = ("cache-control", "private")
 POSTED = (("cache-control", "max-age=60"), ("content-location", "/posted"))
+JSON = ("content-type", "application/json")
 KEY = "test:tenant-global:{}:v1:~h=example.com"
 Site = tuple[str, int, int]
 
@@ -204,6 +210,32 @@ SCENARIOS = {
     "post": Scenario("/posted", [drops(b"now", fields=POSTED)], fields=(), method="POST"),
     "post-at-once": Scenario("/posted", [ok(b"now", *POSTED)], fields=(), method="POST"),
     "write": Scenario("/thing", [drops(b"put")], method="PUT"),
+    "batch": Scenario("/many?ids=1,2", [ok(b'[{"id":1},{"id":2}]', JSON)], fields=()),
+    "batch-in-parts": Scenario("/many?ids=1,2", [drops(b'[{"id":1},', b'{"id":2}]', fields=(JSON,))], fields=()),
+    "batch-with-company": Scenario("/many?ids=1,2", [ok(b'[{"id":1},{"id":2}]', JSON)], fields=(), company=()),
+    "batch-in-company": Scenario(
+        "/many?ids=1,2", [ok(b'[{"id":1},{"id":2}]', JSON)], fields=(), company=(), leads=False
+    ),
+    "batch-no-array": Scenario("/many?ids=1,2", [drops(b"{}", fields=(JSON,))], fields=()),
+    "batch-in-full": Scenario(
+        "/many?ids=1,2", [ok(b'[{"id":1}]', JSON), ok(b"whole")], fields=(), before=((),), stale=False
+    ),
+    "batch-precondition": Scenario("/many?ids=1,2", [drops(b"o", b"ne")], fields=(("if-match", '"1"'),)),
+    "batch-stand-in": Scenario(
+        "/many?ids=1,2", [ok(b'[{"id":1},{"id":2}]', JSON), drops(b"down", status=503)], fields=(), before=((),)
+    ),
+    "batch-stand-in-for-nothing": Scenario(
+        "/many?ids=1,2",
+        [ok(b'[{"id":1},{"id":2}]', JSON), UpstreamError(502, "connect-refused", sent=False)],
+        fields=(),
+        before=((),),
+    ),
+    "batch-refresh": Scenario(
+        "/pages?ids=1,2", [ok(b'[{"id":1},{"id":2}]', JSON), drops(b"[]", fields=(JSON,))], fields=(), before=((),)
+    ),
+    "batch-refresh-in-its-turn": Scenario(
+        "/pages?ids=1,2", [ok(b'[{"id":1},{"id":2}]', JSON)], fields=(), before=((),), crowded=True
+    ),
 }  # fmt: skip
 
 

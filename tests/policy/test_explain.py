@@ -142,3 +142,32 @@ def test_the_condition_that_decided_is_named(
     said = explain(policy, router, make_request(target, *fields), Identity(), prefix="cp")
     assert decision == said.decision
     assert why in said.reason
+
+
+BATCH = """
+routes:
+  - {name: user, match: "GET /users/{id:int}", cache: {key: "users:{id}"}}
+  - {name: users, match: GET /users, batch: {param: ids, item: "users:{id}", max_ids: 3}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "decision", "why", "keys"),
+    [
+        ("/users?ids=2,1", "look-up", "answered from 2 single entries, of route `user`", ["users:2", "users:1"]),
+        ("/users", "pass", "not taken apart, as it names no ids; the route has no `cache`: forwarded", []),
+        ("/users?ids=1,2,3,4", "pass", "not taken apart, as it names more ids than `max_ids`", []),
+        ("/users?ids=1&page=2", "pass", "not taken apart, as it has other parameters", []),
+        ("/users?ids=1,x", "pass", "not taken apart, as one of its ids leads to another route", []),
+        ("/users?ids=1,", "pass", "or one is empty", []),
+    ],
+)
+def test_batches_are_taken_apart_beforehand(
+    load, make_request, target: str, decision: str, why: str, keys: list[str]
+) -> None:
+    """The keys of the single entries, or why there are none."""
+    policy, router = load(BATCH)
+    said = explain(policy, router, make_request(target), Identity(), prefix="cp")
+    assert decision == said.decision
+    assert why in said.reason
+    assert list(said.batch) == [f"cp:tenant-global:{key}:v1:~h=example.com" for key in keys]
