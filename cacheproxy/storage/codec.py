@@ -20,11 +20,12 @@ from cacheproxy.storage.compression import AT_REST, LARGEST_BYTES, UnknownCoding
 from cacheproxy.storage.contract import Entry
 
 _MAGIC = b"cacheproxy "
-_PLAIN = _MAGIC + b"1 "
+PLAIN = _MAGIC + b"1 "
+"""What an entry begins with that is kept as it is."""
 _CODED = _MAGIC + b"2 "
 SEALED = _MAGIC + b"3 "
 """What an encrypted entry begins with (``sealing``)."""
-_CHECKSUM_AT = len(_PLAIN)
+_CHECKSUM_AT = len(PLAIN)
 _META_AT = _CHECKSUM_AT + 9
 """Eight hexadecimal digits and a line feed."""
 
@@ -66,14 +67,14 @@ def pack(entry: Entry, rules: CompressRules | None = None) -> bytes:
     """
     small = None if rules is None else _compressed(entry, rules)
     if small is None:
-        return _framed(_PLAIN, _meta(entry), entry.body)
+        return _framed(PLAIN, _meta(entry), entry.body)
     coding, coded = small
     return _framed(_CODED, {**_meta(entry), "coding": coding}, coded)
 
 
 def unpack(packed: bytes) -> Entry | Corrupt:
     """The entry that ``packed`` holds, or why it holds none."""
-    if not packed.startswith((_PLAIN, _CODED)):
+    if not packed.startswith((PLAIN, _CODED)):
         return Corrupt(CorruptReason.VERSION if packed.startswith(_MAGIC) else CorruptReason.FOREIGN)
     if packed[_CHECKSUM_AT:_META_AT] != b"%08x\n" % crc32(memoryview(packed)[_META_AT:]):
         return Corrupt(CorruptReason.CHECKSUM)

@@ -4,11 +4,20 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from cacheproxy.semantics.rules import CacheRules
-from cacheproxy.storage.codec import SEALED, Corrupt, CorruptReason, pack, unpack
+from cacheproxy.storage.codec import PLAIN, SEALED, Corrupt, CorruptReason, pack, unpack
 from cacheproxy.storage.contract import Entry
 
 _PUBLIC = frozenset({b"accept", b"accept-encoding", b"accept-language", b"origin"})
 """Request fields whose values may stand in the list of variants, which is in the clear."""
+
+
+_LONG_BYTES = 32 << 10
+"""From this on, unpacking may hold up every other request by a millisecond."""
+
+
+def takes_long(value: bytes) -> bool:
+    """Whether ``value`` is to be unwrapped beside the event loop: it is large, and compressed or sealed."""
+    return len(value) > _LONG_BYTES and not value.startswith(PLAIN)
 
 
 class Seals(Protocol):

@@ -13,7 +13,7 @@ from cacheproxy.semantics.vary import VariantRef, choose
 from cacheproxy.storage.clock_view import ClockView, clock_command, clock_key, read_clock
 from cacheproxy.storage.codec import Corrupt
 from cacheproxy.storage.contract import Entry, Found, Tier
-from cacheproxy.storage.envelope import Envelope
+from cacheproxy.storage.envelope import Envelope, takes_long
 from cacheproxy.storage.joint import Joint
 from cacheproxy.storage.marker import is_marker, member, read_marker
 from cacheproxy.storage.variants import digest, ref_of
@@ -25,10 +25,12 @@ _ADD_VARIANT = load_script(__package__, "add_variant")
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What one trip brought: the value under the key, that of the variant guessed at, and the clock."""
+    """What one trip brought, for all who asked."""
 
-    value: bytes | None
-    guessed: dict[str, bytes | None]
+    under: Entry | bytes | None
+    """What is under the key: an entry, or the list of its variants as it is."""
+    guessed: dict[str, Entry | bytes | None]
+    """The variants guessed at: the best of them as an entry, the others as they are."""
     clock: ClockView
 
 
@@ -78,15 +80,14 @@ class RedisStore:
         One trip, if ``tags`` names all that the entry carries; else a second one, on hits alone.
         """
         seen = await self._look(key, self._fitting(self._refs.get(key, ()), request), tags, budget)
-        if seen.value is None:
-            return None
-        if not is_marker(seen.value):
-            return await self._judged(self._entry(key, seen.value, tags), request, seen.clock, budget)
-        refs = self._remember(key, seen.value)
+        if not isinstance(seen.under, bytes):
+            return await self._judged(seen.under, request, seen.clock, budget)
+        refs = self._remember(key, seen.under)
         for name in self._fitting(refs, request):
             if name not in seen.guessed:
                 seen = await self._look(key, [name], tags, budget)
-            found = await self._judged(self._entry(key, seen.guessed[name], tags), request, seen.clock, budget)
+            entry = await self._opened(key, seen.guessed[name], tags)
+            found = await self._judged(entry, request, seen.clock, budget)
             if found is not None:
                 return found
         return None
@@ -94,15 +95,12 @@ class RedisStore:
     async def variants(self, key: str, budget: Budget | None = None) -> list[Entry]:
         """All entries under ``key``, the newest first. StateError if Redis did not say."""
         seen = await self._look(key, [], (), budget)
-        if seen.value is None:
-            return []
-        if is_marker(seen.value):
-            names = [digest(ref) for ref in self._remember(key, seen.value)]
+        found: Iterable[Entry | None] = [seen.under] if isinstance(seen.under, Entry) else []
+        if isinstance(seen.under, bytes):
+            names = [digest(ref) for ref in self._remember(key, seen.under)]
             seen = await self._look(key, names, (), budget)
-            values: Iterable[bytes | None] = seen.guessed.values()
-        else:
-            values = [seen.value]
-        entries = [entry for value in values if (entry := self._entry(key, value))]
+            found = [await self._opened(key, each) for each in seen.guessed.values()]
+        entries = [entry for entry in found if entry is not None]
         clock = await self._clock_for({tag for entry in entries for tag in entry.tags}, seen.clock, budget)
         alive = [entry for entry in entries if clock.judge(entry.stamp, entry.tags) is not Verdict.DEAD]
         return sorted(alive, key=lambda entry: -entry.received_at)
@@ -155,13 +153,18 @@ class RedisStore:
         else:
             value, *guessed = await self._link.batch(gets, budget)
             told = await self._clock_link.call(*ask_clock, budget=budget)
-        return _Seen(value, dict(zip(names, guessed, strict=True)), read_clock(asked, told))
+        is_list = value is not None and is_marker(value)
+        under = value if is_list else await self._opened(key, value, tags)
+        best = [await self._opened(key, each, tags) for each in guessed[:1]]
+        variants = dict(zip(names, [*best, *guessed[1:]], strict=True))
+        return _Seen(under, variants, read_clock(asked, told))
 
-    def _entry(self, key: str, value: bytes | None, tags: Collection[str] = ()) -> Entry | None:
+    async def _opened(self, key: str, value: Entry | bytes | None, tags: Collection[str] = ()) -> Entry | None:
         """The entry in ``value``, with ``tags`` that it must carry: another program that wrote it may not know them."""
-        if value is None:
-            return None
-        entry = self._envelope.unwrap(key, value)
+        if not isinstance(value, bytes):
+            return value
+        unwrap = self._envelope.unwrap
+        entry = await asyncio.to_thread(unwrap, key, value) if takes_long(value) else unwrap(key, value)
         if isinstance(entry, Corrupt):
             self.corrupt += 1
             return None

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -11,9 +12,11 @@ import redis
 from cacheproxy.errors import StateError
 from cacheproxy.redis_link.connect import Roles, Tuning, connect
 from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.rules import CacheRules, Coding, CompressRules
 from cacheproxy.semantics.tag_clock import Stamp
 from cacheproxy.storage.codec import unpack
 from cacheproxy.storage.contract import Entry
+from cacheproxy.storage.envelope import Envelope
 from cacheproxy.storage.redis import RedisStore
 
 ANY = Fields()
@@ -103,6 +106,30 @@ async def test_a_herd_takes_one_trip(store, link, entry: MakeEntry) -> None:
     herd = [store.read("k", asking(language), None, TAGS) for language in ("de", "en") * 25]
     assert [found.entry.body for found in await asyncio.gather(*herd)] == [b"de", b"en"] * 25
     assert link.trips == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "at_once"),
+    [(b"text " * 10, True), (random.Random(1).randbytes(60_000).hex().encode(), False)],
+    ids=["small", "large"],
+)
+@pytest.mark.parametrize("varies", [False, True])
+async def test_a_herd_unpacks_once(link, clock, entry: MakeEntry, monkeypatch, body, at_once, varies) -> None:
+    """What one trip brought is unpacked once for all who asked, beside the event loop where that takes long."""
+    rules = {"articles": CacheRules(compress=CompressRules(above_bytes=10, coding=Coding.ZSTD))}
+    store = RedisStore(link, prefix="test", clock=clock, envelope=Envelope(rules=rules))
+    await store.write(entry(body=body, request=asking("de"), **({"fields": VARYING} if varies else {})))
+    await store.read("k", asking("de"), None, TAGS)
+    unwrap, on_loop, loop_thread = store._envelope.unwrap, [], threading.get_ident()
+
+    def counting(key: str, value: bytes) -> object:
+        on_loop.append(threading.get_ident() == loop_thread)
+        return unwrap(key, value)
+
+    monkeypatch.setattr(store._envelope, "unwrap", counting)
+    found = await asyncio.gather(*(store.read("k", asking("de"), None, TAGS) for _ in range(50)))
+    assert (1, body) == (len({id(each.entry.body) for each in found}), found[0].entry.body)
+    assert on_loop == [at_once]
 
 
 async def test_a_variant_takes_one_trip_once_its_key_is_known(store, link, entry: MakeEntry) -> None:
