@@ -13,6 +13,7 @@ from cacheproxy.server.adapter import Arrived
 from cacheproxy.server.body import Upload
 from cacheproxy.server.express import ExpressLane
 from cacheproxy.server.passing import PassingLane
+from cacheproxy.server.room import MOST_CONNECTIONS
 from cacheproxy.upstream.contract import OnInterim
 
 
@@ -31,7 +32,7 @@ class EdgeLimits:
     linger_s: float = 2.0
     """Reading on after a refusal, so that the client sees the answer rather than a reset."""
     linger_bytes: int = 1 << 20
-    max_connections: int = 16_384
+    max_connections: int = MOST_CONNECTIONS
 
 
 class Handle(Protocol):

@@ -26,6 +26,7 @@ from cacheproxy.server.deadline import Deadline
 from cacheproxy.server.edge import Edge
 from cacheproxy.server.head import MAX_HEAD_BYTES, Framing
 from cacheproxy.server.outlet import Outlet
+from cacheproxy.server.room import make_room
 from cacheproxy.server.wire import render_head
 
 
@@ -69,10 +70,11 @@ class EdgeProtocol(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
         self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
-        if len(self._server_state.connections) >= self._edge.limits.max_connections:
+        connections = self._server_state.connections
+        if len(connections) >= self._edge.limits.max_connections and not make_room(connections):
             self._transport.abort()
             return
-        self._server_state.connections.add(self)  # type: ignore[arg-type]
+        connections.add(self)  # type: ignore[arg-type]
         self._deadline.allow(self._edge.limits.keepalive_s)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -105,6 +107,14 @@ class EdgeProtocol(asyncio.Protocol):
         if self._cycle is None and self._lingering < 0:
             self._pause_reading(paused=False)
             self._go_on()
+
+    def give_way(self) -> bool:
+        """Close, so that another may connect, if no request is under way here; whether that was so."""
+        if self._cycle is not None or self._lingering >= 0 or self._outlet.full:
+            return False
+        self._server_state.connections.discard(self)
+        self._transport.close()
+        return True
 
     def shutdown(self) -> None:
         """The server stops: finish the current request, then close."""

@@ -28,9 +28,10 @@ from cacheproxy.fills.flight import Flights
 from cacheproxy.fills.governor import Governor
 from cacheproxy.fills.hit_for_miss import HitForMiss
 from cacheproxy.server.adapter import Adapter
-from cacheproxy.server.edge import Edge
+from cacheproxy.server.edge import Edge, EdgeLimits
 from cacheproxy.server.express import ExpressLane
 from cacheproxy.server.passing import PassingLane
+from cacheproxy.server.room import most_connections
 from cacheproxy.settings import Settings
 from cacheproxy.storage.forms import Forms
 from cacheproxy.wiring.origin import ReplaceableOrigin
@@ -195,6 +196,7 @@ def _with_edge(engine: Engine, lanes: Lanes, governor: Governor, journal: Journa
         lane=lanes.express,
         passing=lanes.passing,
         trusts=adapter.trusts,
+        limits=EdgeLimits(max_connections=most_connections()),
         refused=journal.refused,
     )
     return RequestWay(engine=engine, edge=edge, adapter=adapter, lanes=lanes, governor=governor)

@@ -291,19 +291,45 @@ async def test_who_was_refused_does_not_stay(listen) -> None:
     eager.close()
 
 
-async def test_too_many_connections_are_not_taken(listen) -> None:
-    """Beyond the limit a connection is closed at once; a place that becomes free is given away again."""
+async def test_too_many_connections_are_not_taken(listen, engine) -> None:
+    """Beyond the limit, and all of them busy, a connection is closed at once; a free place is given away again."""
+    gate = asyncio.Event()
+
+    async def slow(_: BodyStream | None) -> Reply:
+        await gate.wait()
+        return Reply(200, Fields(), b"slow")
+
+    engine.replies[b"/slow"] = slow
     server = await listen(EdgeLimits(max_connections=2))
     kept = [await server.connect() for _ in range(2)]
-    for reader, writer in kept:
-        writer.write(GET % b"x")
-        await reader.readuntil(b"/x")
+    for _, writer in kept:
+        writer.write(GET % b"slow")
+    await eventually(lambda: len(engine.seen) == 2)
     with contextlib.suppress(ConnectionResetError):
         assert b"" == await server.exchange(GET % b"x")
+    gate.set()
+    for reader, _ in kept:
+        await reader.readuntil(b"slow")
     kept[0][1].close()
     await eventually(lambda: len(server.state.connections) == 1)
     assert [b"200"] == statuses(await server.exchange(b"GET /x HTTP/1.0\r\nHost: a\r\n\r\n"))
     kept[1][1].close()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /x HTTP/1.1\r\nHos", GET % b"x"], ids=["nothing", "half-a-head", "enough"])
+async def test_who_does_nothing_gives_way(listen, said) -> None:
+    """(Slowloris) Where as many are connected as may be, a new client takes the place of one that has no request."""
+    server = await listen(EdgeLimits(max_connections=3))
+    kept = [await server.connect() for _ in range(3)]
+    for reader, writer in kept:
+        writer.write(said)
+        if said.endswith(b"\r\n\r\n"):
+            await reader.readuntil(b"/x")
+    await eventually(lambda: len(server.state.connections) == 3)
+    for _ in range(5):
+        assert [b"200"] == statuses(await server.exchange(b"GET /y HTTP/1.0\r\nHost: a\r\n\r\n"))
+    for _, writer in kept:
+        writer.close()
 
 
 # Order
