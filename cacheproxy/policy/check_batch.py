@@ -19,6 +19,15 @@ def batch_complaints(policy: PolicyModel) -> Iterator[Complaint]:
             yield from ((("routes", at, "batch", key), message) for key, message in _faults(route, route.batch, policy))
 
 
+def batch_cautions(policy: PolicyModel) -> Iterator[Complaint]:
+    """Batches by which clients get around the limits of single requests."""
+    for at, route in enumerate(policy.routes):
+        single = None if route.batch is None else _single(route.batch, policy)
+        missing = [name for name in single.limits if name not in route.limits] if single is not None else []
+        if single is not None and missing:
+            yield ("routes", at, "batch"), _way_around(missing[0], single.name)
+
+
 def batch_rules(route: RouteModel, policy: PolicyModel) -> BatchRules | None:
     """How ``route`` takes requests apart; None where it does not. Its checks have passed."""
     batch = route.batch
@@ -57,6 +66,12 @@ def _faults(route: RouteModel, batch: BatchModel, policy: PolicyModel) -> Iterat
             yield "item", f"of `{path.text}` one name must be left for the ids, and left are: {named}"
         elif any(segment.name == left[0] and segment.kind is Kind.PATH for segment in path.segments):
             yield "item", f"`{{{left[0]}:path}}` may stand for several segments; an id is one"
+
+
+def _way_around(limit: str, route: str) -> str:
+    return (
+        f"requests for many do not count against the limit `{limit}` of the route `{route}`: add it to their `limits`"
+    )
 
 
 def _single(batch: BatchModel, policy: PolicyModel) -> RouteModel | None:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cacheproxy.errors import Fault, PolicyError
+from cacheproxy.policy.check_batch import batch_cautions
 from cacheproxy.policy.check_coding import encode_cautions
 from cacheproxy.policy.check_conditions import condition_cautions
 from cacheproxy.policy.checks import complaints
@@ -53,7 +54,7 @@ def load_policy(
     if faults:
         raise _refused(source, faults)
     policy = compile_policy(model, ttl_s_by_route, _digest(document, ttl_s_by_route))
-    dangerous = (*condition_cautions(model), *encode_cautions(model))
+    dangerous = (*condition_cautions(model), *encode_cautions(model), *batch_cautions(model))
     cautions = tuple(document.fault(path, message) for path, message in dangerous)
     return replace(policy, mentioned=mentioned_in(document.data), cautions=cautions), Router(policy.routes)
 

@@ -106,6 +106,20 @@ def test_what_is_left_out_has_the_documented_defaults(load) -> None:
         rules.route, rules.id_name, rules.resource, rules.id_field, rules.absent, rules.max_ids)  # fmt: skip
 
 
+def test_a_way_around_limits_is_told(load) -> None:
+    """A request for a hundred counts once, against the limits of its own route."""
+    text = """
+limits: {few: {rate: 1/s}, many: {rate: 9/s}}
+routes:
+  - {name: one, match: "GET /one/{id}", limits: [few], cache: {key: "one:{id}"}}
+  - {name: two, match: "GET /one", limits: [few, many], batch: {param: ids, item: "one:{id}"}}
+  - {name: all, match: "GET /all", limits: [many], batch: {param: ids, item: "one:{id}"}}
+"""
+    policy, _ = load(text)
+    assert [("routes[2].batch", 7)] == [(caution.path, caution.line) for caution in policy.cautions]
+    assert "`few` of the route `one`" in policy.cautions[0].message
+
+
 WORDS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=6)
 
 

@@ -93,6 +93,14 @@ def test_the_sample_policy_compiles() -> None:
     assert match.route.name == "article"
 
 
+@pytest.mark.parametrize("file", sorted(SAMPLE.parent.glob("examples/*.yaml")), ids=lambda file: file.stem)
+def test_the_examples_are_good(file: Path) -> None:
+    """Without a fault, and without a warning."""
+    policy, _ = load_policy(file.read_text(encoding="utf-8"), file.name, {})
+    assert policy.routes
+    assert policy.cautions == ()
+
+
 def test_the_sample_policy_follows_the_environment() -> None:
     """The origin comes from UPSTREAM_URL."""
     policy, _ = load_policy(SAMPLE.read_text(encoding="utf-8"), "sample", {"UPSTREAM_URL": "https://api:8443"})

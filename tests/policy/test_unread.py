@@ -49,6 +49,8 @@ def test_what_vary_names_counts() -> None:
         (b"referer", PLAIN + "limits: {few: {rate: 1/s, by: [header.referer]}}\n"),
         (b"x-real-ip", PLAIN + "tenant: {from: 'header:X-Real-IP'}\n"),
         (b"x-forwarded-for", PLAIN + "limits: {few: {rate: 1/s, by: [client_ip]}}\n"),
+        (b"user-agent", PLAIN.replace("ttl: 9s,", "ttl: 9s, lookup_when: {not: {header.User-Agent: '*bot*'}},")),
+        (b"cookie", PLAIN.replace("ttl: 9s,", "ttl: 9s, store_when: {cookie.beta: absent},")),
         (b"cookie", PLAIN.replace("r:{id}", "r:{id}:{cookie.theme}")),
         (b"cookie", PLAIN.replace("ttl: 9s,", "ttl: 9s, bypass: {cookie: preview},")),
         (b"cookie", SESSION),
