@@ -99,8 +99,8 @@ STEPS = (
     ),
     Step(
         says="The session's user reaches the service; who claims to be another does not.",
-        command="curl -s -b $jar -H 'X-User-Id: 3' $proxy/whoami",
-        expects=(r'"X-User-Id":"1"',),
+        command="curl -s -b $jar -H 'X-User-Id: 3' -H 'X-Org-Id: evil' $proxy/whoami",
+        expects=(r'"X-User-Id":"1","X-Org-Id":"acme"',),
     ),
     Step(
         says="Without a session there is no user, whatever the client claims.",
