@@ -45,8 +45,9 @@ class Undivided(StrEnum):
     NO_IDS = "it names no ids"
     METHOD = "it is no GET"
     OTHER_PARAMETERS = "it has other parameters, whose meaning for single entries nobody knows"
-    ODD_IDS = "its ids are neither one list with commas nor a parameter for each, or one is empty"
+    ODD_IDS = "its ids are neither one plain list with commas nor a plain parameter for each, or one is empty"
     TOO_MANY = "it names more ids than `max_ids`"
+    SPELLED = "its path is not spelled as the route's, and may mean something else to the origin"
     NOT_ONE = "one of its ids leads to another route than the single one"
     NO_KEY = "one of its single requests bypasses the cache"
 
@@ -72,6 +73,9 @@ def take_apart(whole: ForMany) -> Batch | Undivided:
     if isinstance(given, Undivided):
         return given
     asked, listed = given
+    captured = {name: param.value for name, param in whole.params.items()}
+    if not any(path.spell(captured) == whole.request.path for path in whole.rules.own):
+        return Undivided.SPELLED
     fields = whole.request.fields.without(_PART)
     ones = []
     for each in dict.fromkeys(asked):
@@ -101,8 +105,9 @@ def _ids(rules: BatchRules, request: RequestHead) -> tuple[list[str], bool] | Un
     ids = values[0].split(",") if listed else values
     if len(ids) > rules.max_ids:
         return Undivided.TOO_MANY
-    odd = b";" in request.query or not all(ids) or any("," in each for each in ids)
-    return Undivided.ODD_IDS if odd else (ids, listed)
+    named = quote(rules.param, safe="").encode()
+    odd = b";" in request.query or any(parameter.raw.partition(b"=")[0] != named for parameter in given)
+    return Undivided.ODD_IDS if odd or not all(ids) or any("," in each for each in ids) else (ids, listed)
 
 
 def _one(whole: ForMany, each: str, fields: Fields) -> One | Undivided:

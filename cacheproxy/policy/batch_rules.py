@@ -20,7 +20,10 @@ class BatchRules:
     param: str
     route: str
     """The name of the route for one."""
+    own: tuple[PathPattern, ...]
+    """The paths of requests for many."""
     path: PathPattern
+    """The path of a request for one."""
     id_name: str
     """What ``path`` captures the id by; its other names are captured by the path of the batch."""
     resource: str = ""

@@ -39,6 +39,7 @@ def batch_rules(route: RouteModel, policy: PolicyModel) -> BatchRules | None:
     return BatchRules(
         param=batch.param,
         route=single.name,
+        own=tuple(_fetched(route)),
         path=path,
         id_name=id_name,
         resource=batch.item.text.partition(":")[0],

@@ -187,17 +187,22 @@ def _agreed(exact: Match | None, loose: Match | None) -> Match | None:
         return None
     if exact is None or loose is None or loose.route is not exact.route:
         raise ClientError(400, "ambiguous-path", "the path could be read as another one")
-    return exact if _values(loose) == _values(exact) else replace(loose, route=replace(loose.route, cache=None))
+    return (
+        exact
+        if _values(loose) == _values(exact)
+        else replace(loose, route=replace(loose.route, cache=None, batch=None))
+    )
 
 
 def _joined(near: Match, exact: Match | None) -> Match:
     """``near`` without its cache, under the session and limits of both."""
     if exact is None:
-        return replace(near, route=replace(near.route, cache=None))
+        return replace(near, route=replace(near.route, cache=None, batch=None))
     one, other = near.route, exact.route
     route = replace(
         one,
         cache=None,
+        batch=None,
         session=max(one.session, other.session, key=_STRICTNESS.index),
         limits=tuple(dict.fromkeys((*one.limits, *other.limits))),
         purge=(*one.purge, *other.purge),
