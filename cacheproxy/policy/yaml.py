@@ -75,7 +75,7 @@ def read_yaml(text: str, source: str, environ: Mapping[str, str]) -> tuple[Docum
     try:
         root = compose(text, Loader=_PlainLoader)
     except YAMLError as error:
-        raise PolicyError(source, [_syntax_fault(error)]) from error
+        raise PolicyError(source, [_syntax_fault(error, text)]) from error
     except RecursionError as error:
         raise PolicyError(source, [Fault("nested too deeply")]) from error
     reader = _Reader(environ)
@@ -193,9 +193,11 @@ def _place(node: Node) -> Place:
     return Place(node.start_mark.line + 1, node.start_mark.column + 1)
 
 
-def _syntax_fault(error: YAMLError) -> Fault:
+def _syntax_fault(error: YAMLError, text: str) -> Fault:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error)
     context = getattr(error, "context", None)
     message = f"cannot be read as YAML: {problem}" + (f" ({context})" if context else "")
+    if mark is not None and "flow" in str(context) and "${" in "".join(text.splitlines()[mark.line : mark.line + 1]):
+        message += '; between braces write "${NAME}" in quotes'
     return Fault(message) if mark is None else Fault(message, "", mark.line + 1, mark.column + 1)
