@@ -116,7 +116,7 @@ class Engine:
             self._journal.refused(error.reason)
             reply = refused(error, exchange)
         except UpstreamError as error:
-            exchange.error = error.reason
+            exchange.error, exchange.error_detail = error.reason, error.detail
             exchange.detail = exchange.detail or Detail.UPSTREAM_ERROR
             reply = unavailable(error)
         except asyncio.CancelledError:

@@ -83,6 +83,8 @@ class Exchange:
     upstream_s: float = 0.0
     error: str = ""
     """The reason code of what went wrong."""
+    error_detail: str = ""
+    """More of it, for the log: it may name hosts that are not the client's business."""
 
     @property
     def hit(self) -> bool:

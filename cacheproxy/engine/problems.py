@@ -30,6 +30,6 @@ def unread(error: ClientError) -> Reply:
 
 
 def unavailable(error: UpstreamError) -> Reply:
-    """The answer where the origin gave none (502, 503 or 504)."""
+    """The answer where the origin gave none (502, 503 or 504). Hosts and addresses are for the log alone."""
     extra = (_RETRY_SOON,) if error.status == 503 else ()
-    return problem(error.status, error.reason, error.detail, *extra)
+    return problem(error.status, error.reason, "the service behind this gave no answer that could be used", *extra)

@@ -136,5 +136,6 @@ def _line(exchange: Exchange, status: int, seconds: float) -> dict[str, Any]:
         "fwd_status": exchange.forward_status,
         "detail": exchange.detail,
         "error": exchange.error,
+        "error_detail": exchange.error_detail,
     }
     return {name: value for name, value in line.items() if value not in (None, "")}

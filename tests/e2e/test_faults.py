@@ -148,6 +148,27 @@ def test_an_origin_that_is_gone_and_back(raw_sidecars, connect) -> None:
     again.stop()
 
 
+UNREACHABLE = {
+    "http://secret-host.invalid:8000": ("resolve-failed", "secret-host"),
+    "http://127.0.0.1:1": ("connect-refused", "127.0.0.1"),
+    "unix:///secret/app.sock": ("connect-failed", "secret"),
+}
+"""Origins that cannot be reached, why, and what of them is nobody's business."""
+
+
+@pytest.mark.parametrize("upstream", UNREACHABLE)
+def test_an_origin_that_cannot_be_reached_is_not_described(raw_sidecars, connect, upstream) -> None:
+    """A client is told the reason at once, and nothing of where the origin should be: that is in the log."""
+    [sidecar] = raw_sidecars(1, "none", policy=POLICY, upstream=upstream)
+    reason, secret = UNREACHABLE[upstream]
+    began = time.monotonic()
+    answer = connect(sidecar).ask(get(b"/any/1"))
+    assert time.monotonic() - began < IN_TIME_S
+    assert (502, reason) == (answer.status, json.loads(answer.body)["reason"])
+    assert secret not in answer.body.decode() + str(answer.fields)
+    eventually(lambda: "error_detail" in sidecar.log.read_text())
+
+
 def test_an_exhausted_pool_is_a_503_in_time(alone, raw_origin, connect) -> None:
     """More requests than connections to a hung origin: 504 where sent, 503 where waiting; then all is well."""
     path = raw_origin.path("/any")
