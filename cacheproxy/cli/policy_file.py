@@ -77,12 +77,18 @@ def _ttl(route: Route) -> str:
     return "origin's" if route.cache.ttl_s is None else f"{route.cache.ttl_s:g}s"
 
 
+def _key(route: Route) -> str:
+    own = (route.key.text if route.key else "path and query") if route.cache else ""
+    many = f"{route.batch.param} of {route.batch.route}" if route.batch else ""
+    return ", ".join(filter(None, (own, many)))
+
+
 def _row(route: Route) -> Mapping[str, str]:
     return {
         "name": route.name,
         "match": ", ".join(shown_rule(rule) for rule in route.match),
         "ttl": _ttl(route) or "-",
-        "key": (route.key.text if route.key else "path and query") if route.cache else "-",
+        "key": _key(route) or "-",
         "scope": route.scope.value if route.cache else "-",
         "session": "-" if route.session is SessionUse.OPTIONAL else route.session.value,
         "limits": ", ".join(limit.name for limit in route.limits) or "-",

@@ -108,6 +108,7 @@ def _described(route: Route) -> Mapping[str, object]:
         "match": [shown_rule(rule) for rule in route.match],
         "cache": None if route.cache is None else {"ttl_s": route.cache.ttl_s, "mode": route.cache.mode},
         "key": None if route.key is None else route.key.text,
+        "batch": None if route.batch is None else {"param": route.batch.param, "of": route.batch.route},
         "scope": route.scope,
         "session": route.session,
         "limits": [rule.name for rule in route.limits],

@@ -123,6 +123,15 @@ def test_routes_prints_the_table(run) -> None:
     assert (user["scope"], user["session"], user["ttl"]) == ("user", "required", "600s")
 
 
+def test_routes_says_what_is_made_of_single_entries(run) -> None:
+    """The parameter, and the route for one."""
+    shown = {
+        row["name"]: row["key"]
+        for row in run("routes", str(CONFIG / "examples" / "batches.yaml"), "--json").json["routes"]
+    }
+    assert {"user": "users:{id}", "users": "ids of user", "user-write": "-"} == shown
+
+
 def test_explain_says_what_would_become_of_a_request(run) -> None:
     """The route, the key, the tags, and the decision."""
     ran = run("explain", "GET", "/articles?skip=5", "-c", SAMPLE, "-H", "Host: api.example")

@@ -46,6 +46,8 @@ def put(sidecar, thing: str, value: str) -> None:
 def test_a_batch_is_answered_from_single_entries(sidecars, valkey, origin) -> None:
     """On every replica, whoever filled them; the origin is asked for what is missing, once."""
     one, other = sidecars(2, valkey, policy=POLICY)
+    listed = httpx.get(one.admin + "/api/v1/routes", trust_env=False).json()["routes"]
+    assert {"param": "ids", "of": "thing"} == listed[1]["batch"]
     first = get(one, "/things?ids=b1,b2")
     assert ["b1", "b2"] == list(values(first))
     assert "cacheproxy; fwd=uri-miss; fwd-status=200; ttl=59; stored" == first.headers["cache-status"].replace(
