@@ -32,7 +32,8 @@ from cacheproxy.engine.serve import may_stand_in
 from cacheproxy.errors import ClientError, UpstreamError
 from cacheproxy.limits.contract import Asked, Limited
 from cacheproxy.policy.identity import Identity
-from cacheproxy.policy.keys import NoKey, cache_key
+from cacheproxy.policy.keys import NoKey
+from cacheproxy.policy.known_keys import KnownKeys
 from cacheproxy.policy.route import Policy, Served
 from cacheproxy.policy.router import Match
 from cacheproxy.redis_link.contract import Budget
@@ -88,6 +89,7 @@ class Engine:
         self._journal = journal
         self._clock = clock
         self._prefix = prefix
+        self._keys = KnownKeys(prefix)
         self._budget_s = budget_s
         self._request_ids = RequestIds()
 
@@ -205,7 +207,7 @@ class Engine:
         if exchange.request.method not in rules.methods or exchange.body is not None:
             exchange.forward = Forward.BYPASS if exchange.request.method in rules.methods else Forward.METHOD
             return False
-        key = cache_key(exchange.route, exchange.request, exchange.params, exchange.identity, prefix=self._prefix)
+        key = self._keys.of(exchange.route, exchange.request, exchange.params, exchange.identity)
         if isinstance(key, NoKey):
             exchange.forward = Forward.BYPASS
             exchange.detail = key.reason

@@ -35,6 +35,8 @@ NOT_NOMINABLE = frozenset({
 
 _FORWARDED_PREFIX = b"x-forwarded-"
 _FOR_US = frozenset({OWN_FIELD, b"surrogate-control"})
+_NOT_ASKED = HOP_BY_HOP | {b"via"}
+_NOT_ANSWERED = HOP_BY_HOP | _FOR_US
 
 
 def connection_fields(fields: Fields) -> frozenset[bytes]:
@@ -55,8 +57,9 @@ def request_fields(request: RequestHead, *, protected: Collection[bytes] = (), s
     ``protected`` names further fields that Connection cannot drop (identity). ``surrogate`` declares to the origin
     that Surrogate-Control is understood. Max-Forwards is counted down for TRACE and OPTIONS (RFC 9110 §7.6.2).
     """
-    dropped = HOP_BY_HOP | (connection_fields(request.fields) - frozenset(protected))
-    kept = [pair for pair in request.fields.pairs if pair[0] not in dropped and pair[0] != b"via"]
+    nominated = connection_fields(request.fields) - frozenset(protected)
+    dropped = _NOT_ASKED | nominated if nominated else _NOT_ASKED
+    kept = [pair for pair in request.fields.pairs if pair[0] not in dropped]
     forwards = remaining_forwards(request)
     if forwards is not None:
         kept = [pair for pair in kept if pair[0] != b"max-forwards"]
@@ -71,8 +74,8 @@ def request_fields(request: RequestHead, *, protected: Collection[bytes] = (), s
 
 def response_fields(fields: Fields) -> Fields:
     """The fields that a response goes on to the client with: end-to-end ones, less orders meant for this cache."""
-    dropped = HOP_BY_HOP | _FOR_US | connection_fields(fields)
-    return Fields(pair for pair in fields.pairs if pair[0] not in dropped)
+    nominated = connection_fields(fields)
+    return fields.without(_NOT_ANSWERED | nominated if nominated else _NOT_ANSWERED)
 
 
 def remaining_forwards(request: RequestHead) -> int | None:
