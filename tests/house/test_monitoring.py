@@ -127,6 +127,12 @@ def test_every_alert_says_what_to_do(rule):
     assert section in {heading.lower().replace(" ", "-") for heading in headings}
 
 
+def test_the_guide_begins_with_every_alert():
+    """Who is paged searches for the alert's name, and finds the section that the alert itself names."""
+    rows = re.findall(r"^\| `(Cacheproxy\w+)` \| .+ \| .+\(#([a-z-]+)\) \|$", TROUBLESHOOTING.read_text(), re.MULTILINE)
+    assert dict(rows) == {rule["alert"]: rule["annotations"]["runbook"].partition("#")[2] for rule in RULES}
+
+
 def promtool(*arguments: str) -> str:
     """What Prometheus's own tool says."""
     done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=30, check=False)
