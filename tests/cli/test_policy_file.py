@@ -125,10 +125,8 @@ def test_routes_prints_the_table(run) -> None:
 
 def test_routes_says_what_is_made_of_single_entries(run) -> None:
     """The parameter, and the route for one."""
-    shown = {
-        row["name"]: row["key"]
-        for row in run("routes", str(CONFIG / "examples" / "batches.yaml"), "--json").json["routes"]
-    }
+    listed = run("routes", "--config", str(CONFIG / "examples" / "batches.yaml"), "--json").json["routes"]
+    shown = {row["name"]: row["key"] for row in listed}
     assert {"user": "users:{id}", "users": "ids of user", "user-write": "-"} == shown
 
 
