@@ -41,16 +41,22 @@ def test_a_window_is_no_larger_than_browsers_take() -> None:
     assert zstandard.get_frame_parameters(coded).window_size <= 8 << 20
 
 
-@pytest.mark.parametrize("body", [TEXT, LARGE], ids=["at-once", "in-a-thread"])
+@pytest.mark.parametrize(("body", "at_once"), [(TEXT, True), (LARGE, False)], ids=["at-once", "in-a-thread"])
 @pytest.mark.parametrize("coding", DECODERS)
-async def test_a_form_is_made_once(memory: MemoryStore, entry: MakeEntry, body: bytes, coding: Coding) -> None:
-    """The second client gets the very bytes that were made for the first."""
+async def test_a_form_is_made_once(
+    memory: MemoryStore, entry: MakeEntry, monkeypatch, body: bytes, coding: Coding, at_once: bool
+) -> None:
+    """The second client gets the very bytes that were made for the first; large ones beside the event loop."""
     memory.keep(entry(body=body))
-    forms = Forms(memory)
+    forms, made_by = Forms(memory), []
+    monkeypatch.setattr(
+        forms_module, "compress", lambda *given: made_by.append(threading.get_ident()) or compress(*given)
+    )
     first, second = await forms.coded("k", body, coding), await forms.coded("k", body, coding)
     assert first is not None
     assert first is second
     assert DECODERS[coding](first) == body
+    assert [at_once] == [thread == threading.get_ident() for thread in made_by]
 
 
 async def test_a_herd_waits_for_one(memory: MemoryStore, entry: MakeEntry, monkeypatch) -> None:
