@@ -24,6 +24,8 @@ COUNTERS: dict[Event, Family] = {
     Event.BUS_GAP: Family("cacheproxy_bus_gaps", "Times that the bus was lost."),
     Event.RATE_LIMIT: Family("cacheproxy_ratelimit_decisions", "Decisions of the rate limits.", ("rule", "decision")),
     Event.STATE_ERROR: Family("cacheproxy_state_errors", "Times we did without Redis.", ("role", "reason")),
+    Event.EVICTED: Family("cacheproxy_l1_evictions", "Responses dropped from memory to make room."),
+    Event.CORRUPT: Family("cacheproxy_corrupt_entries", "Values in Redis that were no entries, each a miss."),
     Event.REFUSED: Family("cacheproxy_refused_requests", "Requests refused for what they were.", ("reason",)),
     Event.CONFIG_LOAD: Family("cacheproxy_config_loads", "Policies loaded, or refused.", ("outcome",)),
     Event.LOG_DROPPED: Family("cacheproxy_log_lines_dropped", "Log lines that nobody took in time."),

@@ -159,6 +159,8 @@ def _application(ends: Ends, way: RequestWay, feed: Feed) -> Application:
 def _watch(metrics: Metrics, state: State) -> None:
     metrics.watch(Level.L1_BYTES, lambda: float(state.l1.used_bytes))
     metrics.watch(Level.L1_ENTRIES, lambda: float(len(state.l1)))
+    metrics.watch_total(Event.EVICTED, lambda: state.l1.evictions)
+    metrics.watch_total(Event.CORRUPT, lambda: state.l2.corrupt if state.l2 else 0)
     metrics.watch(Level.LIMITS_DEGRADED, lambda: float(state.limits.degraded()))
 
 

@@ -6,8 +6,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from cacheproxy.engine.engine import Client
+from cacheproxy.engine.recorder import Event
 from cacheproxy.engine.reply import Reply
 from cacheproxy.errors import PolicyError
 from cacheproxy.invalidation.contract import Purge
@@ -92,6 +94,27 @@ async def test_without_redis_a_sidecar_caches_and_purges(start, origin) -> None:
     assert ("MISS", b"2", 2) == (word(reply), reply.body, origin[0].asked)
     assert {"origin": "unknown", "redis": "none", "edge": "open"} == dict(sidecar.administration.ready().parts)
     assert (None, None) == (sidecar.administration.keys(), sidecar.administration.sessions())
+
+
+async def test_what_memory_has_no_room_for_is_counted(start) -> None:
+    """An operator sees by it that CACHEPROXY_L1_BYTES is small for what is asked for."""
+    sidecar = await start(redis="none", l1_bytes=2_000)
+    for number in range(9):
+        await get(sidecar, f"/items/{number}")
+    evicted = sidecar.metrics.events_of(Event.EVICTED)[()]
+    assert evicted + len(sidecar.state.l1) == 9
+    assert evicted > 0
+
+
+async def test_what_is_no_entry_is_counted(start, valkey) -> None:
+    """Another program wrote it, or the key that opens it is missing: either way a miss, and somebody should know."""
+    one, two, three = [await start(redis=valkey, instance_id=name) for name in ("one", "two", "three")]
+    assert ["MISS", "HIT"] == [word(await get(sidecar)) for sidecar in (one, two)]
+    with Redis.from_url(valkey) as redis:
+        (key,) = redis.keys("cacheproxy:tenant-*")
+        redis.set(key, b"no entry")
+    assert word(await get(three)) == "MISS"
+    assert three.metrics.events_of(Event.CORRUPT)[()] > 0
 
 
 async def test_two_sidecars_share_what_is_stored(start, valkey, origin) -> None:
