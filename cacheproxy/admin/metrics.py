@@ -168,8 +168,11 @@ def _bounded(series: dict[Labels, int] | dict[Labels, Spread], labels: Labels) -
 
 
 def _count(tally: dict[Labels, int], labels: Labels, n: int) -> None:
-    series = _bounded(tally, labels)
-    tally[series] = tally.get(series, 0) + n
+    before = tally.get(labels)
+    if before is None:
+        labels = _bounded(tally, labels)
+        before = tally.get(labels, 0)
+    tally[labels] = before + n
 
 
 def _spread(series: dict[Labels, Spread], labels: Labels) -> Spread:

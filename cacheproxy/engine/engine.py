@@ -122,13 +122,11 @@ class Engine:
             exchange.detail = exchange.detail or Detail.UPSTREAM_ERROR
             reply = unavailable(error)
         except asyncio.CancelledError:
-            exchange.leave()
+            _give_up(exchange)
             self._journal.gone(exchange)
             raise
         except BaseException:
-            exchange.leave()
-            if exchange.request.method in SAFE_METHODS:
-                exchange.drop_begun()
+            _give_up(exchange)
             raise
         exchange.drop_begun()
         reply = leaving(exchange, dress(exchange, reply))
@@ -292,6 +290,13 @@ class Engine:
         exchange.detail = Detail.STALE_IF_ERROR
         age_s = current_age(found.entry.initial_age_s, found.entry.received_at, now)
         return await self._replies.stale(exchange, found.entry, age_s)
+
+
+def _give_up(exchange: Exchange) -> None:
+    """Nobody waits for the answer any more. A write that is on its way is seen through all the same."""
+    exchange.leave()
+    if exchange.request.method in SAFE_METHODS:
+        exchange.drop_begun()
 
 
 def _route(exchange: Exchange, active: Active) -> None:

@@ -1,6 +1,7 @@
 """How a request goes past the cache, where that hangs on its head alone."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cacheproxy.engine.active import Active
 from cacheproxy.engine.exchange import Exchange
@@ -25,9 +26,8 @@ class Passage:
     """The fill that it was, where the cache had a part in it, and knew that nobody could share it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A request that was sent on at once."""
+class Begun(NamedTuple):
+    """A request that was sent on at once. A tuple, as one is made for each of them."""
 
     passage: Passage
     sent: Sent

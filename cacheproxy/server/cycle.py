@@ -10,7 +10,6 @@ from cacheproxy.engine.reply import Reply, ReplyStream, problem
 from cacheproxy.errors import CacheproxyError
 from cacheproxy.limits.contract import Asked
 from cacheproxy.semantics.head import ResponseHead
-from cacheproxy.semantics.invalidation import SAFE_METHODS
 from cacheproxy.server.adapter import Arrived
 from cacheproxy.server.body import Upload
 from cacheproxy.server.edge import Edge
@@ -65,21 +64,10 @@ class Cycle:
         self._outlet.write(answer)
         return True
 
-    def leave(self) -> bool:
-        """The client is gone: give up what was sent on for it. True where that must be seen through by ``finish``."""
-        if self._transit is None:
-            return False
-        if self._request.method not in SAFE_METHODS:
-            return True
-        self._transit.begun.sent.abandon()
-        self._transit = None
-        return False
-
-    async def finish(self) -> None:
-        """See a write through, which must purge when it is answered, though nobody is there to read that."""
-        reply = await self._handle(None)
-        if not isinstance(reply.body, bytes):
-            await reply.body.aclose()
+    @property
+    def on_its_way(self) -> bool:
+        """Whether the request was sent on at once, and ``run`` has not taken that up."""
+        return self._transit is not None
 
     async def run(self) -> bool:
         """Answer; whether the connection may be used again."""

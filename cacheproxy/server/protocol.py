@@ -83,9 +83,11 @@ class EdgeProtocol(asyncio.Protocol):
         self._buffer = b""
         self._deadline.cancel()
         self._fail_body(ClientGoneError())
-        if self._cycle is not None and self._cycle.leave():
-            self._own(self._loop.create_task(self._cycle.finish()))
-        if self._task is not None:
+        if self._cycle is not None and self._cycle.on_its_way:
+            # The ordinary way takes it up, and then learns that its client has left.
+            task = self._task or self._spawn(self._cycle)
+            self._loop.call_soon(task.cancel)
+        elif self._task is not None:
             self._task.cancel()
         self._outlet.resume()
 
@@ -128,20 +130,23 @@ class EdgeProtocol(asyncio.Protocol):
         if self._lingering >= 0:
             self._linger(data)
             return
-        if not self._buffer and self._cycle is None and self._express(data):
-            return
-        self._buffer = self._buffer + data if self._buffer else data
-        self._go_on()
+        if self._buffer or self._cycle is not None:
+            self._buffer += data
+            self._go_on()
+        elif not self._express(data):
+            self._buffer = data
+            self._go_on(data)
 
-    def _go_on(self) -> None:
+    def _go_on(self, tried: bytes = b"") -> None:
+        """Take what is here, of which ``tried`` is no head that the express lane knows."""
         try:
-            self._advance()
+            self._advance(tried)
         except ClientError as error:
             self._refuse(error)
         if self._half_closed and self._cycle is None and not self._outlet.full:
             self._close()
 
-    def _advance(self) -> None:
+    def _advance(self, tried: bytes) -> None:
         """Read on until more bytes, or the current response, are needed."""
         while self._buffer:
             if self._decoder is not None:
@@ -149,10 +154,10 @@ class EdgeProtocol(asyncio.Protocol):
             elif self._cycle is not None:
                 self._pause_reading(paused=len(self._buffer) > MAX_HEAD_BYTES)
                 return
-            elif not self._take_head():
+            elif not self._take_head(tried):
                 return
 
-    def _take_head(self) -> bool:
+    def _take_head(self, tried: bytes) -> bool:
         """Start on the head at the buffer's front; False if it is not complete yet."""
         if self._buffer.startswith(b"\r\n"):
             self._buffer = self._buffer[2:]  # RFC 9112 §2.2: some clients end their bodies with a line
@@ -166,7 +171,7 @@ class EdgeProtocol(asyncio.Protocol):
             self._await_head()
             return False
         raw, self._buffer = self._buffer[:end], self._buffer[end:]
-        if self._express(raw):
+        if raw != tried and self._express(raw):
             return not self._outlet.full
         arrived = self._edge.read(raw, self._scheme, self._peer)
         if arrived.framing.upgrades:
@@ -234,14 +239,11 @@ class EdgeProtocol(asyncio.Protocol):
         else:
             self._spawn(self._cycle)
 
-    def _spawn(self, cycle: Cycle) -> None:
-        self._task = self._loop.create_task(self._run(cycle))
-        self._own(self._task)
-
-    def _own(self, task: "asyncio.Task[None]") -> None:
-        """Let ``task`` be waited for when the server stops."""
+    def _spawn(self, cycle: Cycle) -> "asyncio.Task[None]":
+        task = self._task = self._loop.create_task(self._run(cycle))
         self._server_state.tasks.add(task)
         task.add_done_callback(self._server_state.tasks.discard)
+        return task
 
     async def _run(self, cycle: Cycle) -> None:
         self._end(cycle, again=await cycle.run())
@@ -256,8 +258,9 @@ class EdgeProtocol(asyncio.Protocol):
             self._close()
             return
         self._deadline.allow(self._edge.limits.keepalive_s)
-        self._pause_reading(paused=self._outlet.full)
-        if not self._outlet.full:
+        full = self._outlet.full
+        self._pause_reading(paused=full)
+        if not full and (self._buffer or self._half_closed):
             self._go_on()
 
     def _continue(self) -> None:

@@ -144,12 +144,13 @@ class Connection(asyncio.Protocol):
 
     def finish(self) -> None:
         """Go idle, fit for another exchange; close instead if some of the request is still here."""
-        if self.stalled:
+        if self._writable is not None:
             self.abort()
             return
         self._user = None
         self._deadline = math.inf
-        self.resume()
+        if not self._reading:
+            self.resume()
         self._on_idle(self)
 
     def fail(self, error: Exception) -> None:

@@ -129,15 +129,16 @@ class Exchange:
             self._tell_interim()
         if reader.head is None:
             return
-        if not reader.done:
+        done = reader.done
+        if not done:
             self._connection.limit(Reason.IDLE_TIMEOUT, self._times.idle_s)
         if self._stream is None:
             self._answer(reader.head, content)
         else:
             self._stream.push(content)
-        if reader.done:
+        if done:
             self._finish()
-        if self._outcome is not None:
+        if self._tell is not None and self._outcome is not None:
             self._tell_once()
 
     def end(self) -> None:

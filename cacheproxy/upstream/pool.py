@@ -151,7 +151,7 @@ class Pool:
         self._free_place()
 
     def _idled(self, connection: Connection) -> None:
-        waiter = self._next_waiter()
+        waiter = self._next_waiter() if self._waiters else None
         if waiter is not None:
             waiter.set_result(connection)
             return

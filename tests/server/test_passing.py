@@ -451,9 +451,9 @@ async def test_a_write_purges_though_its_client_left(house: House) -> None:
     client.writer.write(write)
     await house.origin.arrived.wait()
     client.leave()
-    await _eventually(lambda: bool(house.state.tasks))
+    await _eventually(lambda: _gone(house) == 1)
     house.origin.gate.set()
-    await _eventually(lambda: not house.state.tasks)
+    await _eventually(lambda: house.application.metrics.events[Event.INVALIDATION][("write",)] == 3)
     assert b"MISS" == _state(await house.ask(read + b"\r\n"))[0]
 
 
@@ -465,10 +465,15 @@ async def test_who_leaves_takes_the_fetch_along(house: House) -> None:
     client.writer.write(GET + b"\r\n")
     await house.origin.arrived.wait()
     client.leave()
-    await _eventually(lambda: not house.state.connections)
+    await _eventually(lambda: _gone(house) == 1)
     house.origin.gate.set()
     await _eventually(lambda: house.origin.gone == 1)
     assert (await house.ask(GET + b"\r\n")).endswith(b"hi")
+
+
+def _gone(house: House) -> int:
+    """How many clients are known to have left before their answer."""
+    return house.application.metrics.events[Event.REFUSED].get(("client-gone",), 0)
 
 
 async def _eventually(true: Callable[[], bool]) -> None:
