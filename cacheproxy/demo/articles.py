@@ -1,5 +1,6 @@
 """What the sample service knows: articles, users and tags, in memory."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, Field
@@ -53,6 +54,10 @@ class Articles:
     def page(self, skip: int, limit: int) -> list[Article]:
         """``limit`` articles after the first ``skip``, in the order of their ids."""
         return [self.by_id[n] for n in sorted(self.by_id)[skip : skip + limit]]
+
+    def some(self, numbers: Iterable[int]) -> list[Article]:
+        """The articles that ``numbers`` names, as far as there are any."""
+        return [self.by_id[n] for n in numbers if n in self.by_id]
 
     def add(self, draft: Draft) -> Article:
         """A new article made of ``draft``."""

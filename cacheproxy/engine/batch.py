@@ -22,6 +22,7 @@ from cacheproxy.errors import CacheproxyError, UpstreamError
 from cacheproxy.fills.flight import AbandonedError, Flights
 from cacheproxy.fills.governor import Governor
 from cacheproxy.policy.router import Router
+from cacheproxy.redis_link.contract import Budget
 from cacheproxy.semantics.cache_status import Detail
 from cacheproxy.semantics.plan import Forward, Refuse, Serve, is_error, plan
 from cacheproxy.semantics.storing import PassReason
@@ -61,12 +62,12 @@ class Batches:
         many = many_of(exchange, router, prefix)
         if many is None:
             return None
-        await self._look_up(many, many.parts)
+        await self._look_up(many, many.parts, exchange.budget)
         limited = await self._admission.admit(exchange, many.served)
         if limited is not None:
             return refuse(exchange, limited)
         if any(isinstance(part.decided, Refuse) for part in many.parts):
-            exchange.detail = Detail.ONLY_IF_CACHED
+            exchange.x_cache, exchange.detail = XCache.MISS, Detail.ONLY_IF_CACHED
             return problem(504, "only-if-cached", "nothing usable is stored, and the client wants nothing else")
         if not all(part.may_be_merged for part in many.parts):
             return await self._forward(exchange, Forward.BYPASS, Detail.BATCH_WHOLE)
@@ -75,7 +76,7 @@ class Batches:
         self._refresh(many)
         return reply_of(many, None, self._clock.now())
 
-    async def _look_up(self, many: Many, parts: Sequence[Part]) -> None:
+    async def _look_up(self, many: Many, parts: Sequence[Part], budget: Budget | None) -> None:
         """Steps 6 and 7 for each; what is not at hand is read together."""
         far = []
         for part in parts:
@@ -84,11 +85,11 @@ class Batches:
             decide(many, part, found, self._clock.now())
             if looks and found is None:
                 far.append(part)
-        await asyncio.gather(*(self._read(many, part) for part in far))
+        await asyncio.gather(*(self._read(many, part, budget) for part in far))
 
-    async def _read(self, many: Many, part: Part) -> None:
+    async def _read(self, many: Many, part: Part, budget: Budget | None) -> None:
         key = part.one.key
-        asked = self._store.read(key.text, part.one.request.fields, part.exchange.budget, key.tags)
+        asked = self._store.read(key.text, part.one.request.fields, budget, key.tags)
         decide(many, part, await self._degrade.instead(Role.CACHE, asked, None), self._clock.now())
 
     async def _complete(self, many: Many) -> Reply:
@@ -124,7 +125,7 @@ class Batches:
         await asyncio.wait({flight for _, flight in followed})
         for part, flight in followed:
             self._take(many, part, flight)
-        await self._look_up(many, [part for part, _ in followed if part.is_missing])
+        await self._look_up(many, [part for part, _ in followed if part.is_missing], None)
         many.exchange.collapsed = not any(part.is_missing for part, _ in followed)
 
     def _take(self, many: Many, part: Part, flight: "asyncio.Future[Shared]") -> None:

@@ -15,6 +15,13 @@ async def test_a_page_of_articles(service):
     assert [article["id"] for article in page] == [11, 12]
 
 
+async def test_articles_by_their_ids(service) -> None:
+    """What is there of them, in the order asked for, each as it is alone: what a batch of the sidecar is made of."""
+    some = (await service.get("/articles", params={"ids": "3,999,1"})).json()
+    assert [(await service.get(f"/articles/{number}")).json() for number in (3, 1)] == some
+    assert 422 == (await service.get("/articles?ids=x")).status_code
+
+
 async def test_a_change_is_seen_and_counted_as_a_revision(service):
     """PUT replaces the article; its revision tells an old copy from a new one."""
     changed = (await service.put("/articles/1", json={"title": "Changed"})).json()
