@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from cacheproxy.engine.degrade import Degrade, Role
+from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.limits.contract import Admitted, Check, Limited, Limiter
 from cacheproxy.limits.in_flight import InFlight
 from cacheproxy.limits.subjects import subject_of
 from cacheproxy.policy.route import LimitRule, OnLimit, Served
-from cacheproxy.redis_link.contract import Budget
+from cacheproxy.redis_link.contract import Budget, Role
 
 
 class Admission:

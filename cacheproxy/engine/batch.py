@@ -9,7 +9,7 @@ from cacheproxy.engine.admission import Admission
 from cacheproxy.engine.allowed import may_look_up, may_store
 from cacheproxy.engine.batch_fetch import Asking, BatchCarrier, Unusable, Usable
 from cacheproxy.engine.batch_parts import Many, Part, decide, give, hand_out, many_of, reply_of
-from cacheproxy.engine.degrade import Degrade, Role
+from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.exchange import Exchange, XCache
 from cacheproxy.engine.fill import REFRESH_PATIENCE_S
 from cacheproxy.engine.fill_job import Filled, GaveUp, Shared, Unstamped
@@ -22,7 +22,7 @@ from cacheproxy.errors import CacheproxyError, UpstreamError
 from cacheproxy.fills.flight import AbandonedError, Flights
 from cacheproxy.fills.governor import Governor
 from cacheproxy.policy.router import Router
-from cacheproxy.redis_link.contract import Budget
+from cacheproxy.redis_link.contract import Budget, Role
 from cacheproxy.semantics.cache_status import Detail
 from cacheproxy.semantics.plan import Forward, Refuse, Serve, is_error, plan
 from cacheproxy.semantics.storing import PassReason

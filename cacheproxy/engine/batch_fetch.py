@@ -9,7 +9,7 @@ from cacheproxy.engine.allowed import may_store
 from cacheproxy.engine.anonymity import anonymous, personal_fields
 from cacheproxy.engine.batch_answer import OF_THE_WHOLE, Piece, UnusableError, elements
 from cacheproxy.engine.carry import NO_STAMP
-from cacheproxy.engine.degrade import Degrade, Role
+from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.fill_job import Filled, GaveUp, Shared, Unstamped
 from cacheproxy.engine.leak_guard import names_caller
@@ -20,6 +20,7 @@ from cacheproxy.invalidation.contract import Purger
 from cacheproxy.invalidation.tags import response_tags
 from cacheproxy.policy.batch import Batch, One, query_for
 from cacheproxy.policy.route import Scope
+from cacheproxy.redis_link.contract import Role
 from cacheproxy.semantics.cache_status import Detail
 from cacheproxy.semantics.conditional import fill_fields
 from cacheproxy.semantics.fields import Fields

@@ -6,7 +6,7 @@ from math import inf
 from typing import Any
 
 from cacheproxy.clock import Clock
-from cacheproxy.engine.degrade import Degrade, Role
+from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Passed, Shared, Unstamped
 from cacheproxy.engine.leak_guard import names_caller
 from cacheproxy.engine.origin_side import OriginSide
@@ -17,6 +17,7 @@ from cacheproxy.errors import UpstreamError
 from cacheproxy.fills.hit_for_miss import HitForMiss
 from cacheproxy.invalidation.tags import response_tags
 from cacheproxy.policy.route import Scope
+from cacheproxy.redis_link.contract import Role
 from cacheproxy.semantics.cache_control import CacheControl
 from cacheproxy.semantics.conditional import completion_fields, fill_fields, revalidation_fields
 from cacheproxy.semantics.fields import Fields

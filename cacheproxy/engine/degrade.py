@@ -1,26 +1,17 @@
 """The one place that carries on without shared state."""
 
 from collections.abc import Awaitable
-from enum import StrEnum
 from typing import TypeVar
 
 import structlog
 
 from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.errors import StateError
+from cacheproxy.redis_link.contract import Role
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
 Default = TypeVar("Default")
-
-
-class Role(StrEnum):
-    """What shared state was asked for."""
-
-    CACHE = "cache"
-    SESSIONS = "sessions"
-    LIMITS = "limits"
-    BUS = "bus"
 
 
 class Degrade:

@@ -10,7 +10,7 @@ from cacheproxy.engine.active import Active
 from cacheproxy.engine.admission import Admission
 from cacheproxy.engine.allowed import allowed, may_look_up
 from cacheproxy.engine.batch import Batches
-from cacheproxy.engine.degrade import Degrade, Role
+from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.dress import dress
 from cacheproxy.engine.exchange import Exchange, XCache
 from cacheproxy.engine.fill import Filler
@@ -36,7 +36,7 @@ from cacheproxy.policy.keys import NoKey
 from cacheproxy.policy.known_keys import KnownKeys
 from cacheproxy.policy.route import Policy, Served
 from cacheproxy.policy.router import Match
-from cacheproxy.redis_link.contract import Budget
+from cacheproxy.redis_link.contract import Budget, Role
 from cacheproxy.semantics.cache_status import Detail
 from cacheproxy.semantics.freshness import current_age
 from cacheproxy.semantics.head import RequestHead

@@ -12,7 +12,7 @@ from functools import partial
 from cacheproxy.clock import Clock
 from cacheproxy.engine.allowed import may_store
 from cacheproxy.engine.carry import Carrier
-from cacheproxy.engine.degrade import Degrade, Role
+from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Leader, Outcome, Passed, Shared
 from cacheproxy.engine.recorder import Event, Recorder
@@ -24,7 +24,7 @@ from cacheproxy.fills.flight import AbandonedError, Flights
 from cacheproxy.fills.governor import Governor
 from cacheproxy.fills.hit_for_miss import HitForMiss
 from cacheproxy.invalidation.contract import Purger
-from cacheproxy.redis_link.contract import Budget
+from cacheproxy.redis_link.contract import Budget, Role
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.plan import Fetch, Forward, Revalidate, Serve, plan
 from cacheproxy.semantics.tag_clock import Stamp, Verdict

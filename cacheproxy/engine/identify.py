@@ -1,12 +1,13 @@
 """Step 3: who is asking."""
 
 from cacheproxy.client.seal import SEAL_FIELD, seal
-from cacheproxy.engine.degrade import Degrade, Role
+from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.problems import SESSION_REQUIRED
 from cacheproxy.errors import ClientError
 from cacheproxy.policy.identity import Identity, SessionRules, SessionScheme, TenantRules, TenantSource
 from cacheproxy.policy.route import Policy, SessionUse
+from cacheproxy.redis_link.contract import Role
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.sessions.contract import Session, Sessions

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from cacheproxy.clock import Clock
 from cacheproxy.engine.allowed import may_store
 from cacheproxy.engine.carry import Carrier
-from cacheproxy.engine.degrade import Degrade, Role
+from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.fill_job import Filled, FillJob
 from cacheproxy.engine.shared_body import SharedBody
@@ -19,6 +19,7 @@ from cacheproxy.invalidation.contract import Purger, Receipt, Watch
 from cacheproxy.invalidation.tags import response_tags
 from cacheproxy.policy.keys import CacheKey, cache_key
 from cacheproxy.policy.router import Match
+from cacheproxy.redis_link.contract import Role
 from cacheproxy.semantics.head import ResponseHead
 from cacheproxy.semantics.plan import Fetch, Forward
 from cacheproxy.semantics.tag_clock import Stamp

@@ -2,29 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from functools import partial
 
 from cacheproxy.errors import StateError
 from cacheproxy.redis_link.cluster import ClusterLink
-from cacheproxy.redis_link.contract import Subscriber
+from cacheproxy.redis_link.contract import Role, Subscriber
 from cacheproxy.redis_link.dial import dial
 from cacheproxy.redis_link.endpoint import Endpoint, Kind
 from cacheproxy.redis_link.link import RedisLink, Tuning
 from cacheproxy.redis_link.subscriber import RedisSubscriber
 
-__all__ = ["AnyLink", "OnRoleChange", "Role", "Roles", "Tuning", "connect"]
+__all__ = ["AnyLink", "OnRoleChange", "Roles", "Tuning", "connect"]
 
 AnyLink = RedisLink | ClusterLink
-
-
-class Role(StrEnum):
-    """What Redis is used for; each use may have a server of its own."""
-
-    CACHE = "cache"
-    SESSIONS = "sessions"
-    LIMITS = "limits"
-    BUS = "bus"
 
 
 OnRoleChange = Callable[[Role, bool, str], None]

@@ -2,10 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 Arg = str | bytes | int | float
 Command = tuple[Arg, ...]
+
+
+class Role(StrEnum):
+    """What Redis is used for; each use may have a server of its own."""
+
+    CACHE = "cache"
+    SESSIONS = "sessions"
+    LIMITS = "limits"
+    BUS = "bus"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ from cacheproxy.invalidation.tag_clock import TagClock
 from cacheproxy.limits.replicas import Replicas
 from cacheproxy.policy.identity import SessionRules
 from cacheproxy.policy.route import Policy
-from cacheproxy.redis_link.connect import Role, Roles, Tuning, connect
+from cacheproxy.redis_link.connect import Roles, Tuning, connect
+from cacheproxy.redis_link.contract import Role
 from cacheproxy.redis_link.embedded import start_embedded
 from cacheproxy.semantics.tag_clock import Stamp
 from cacheproxy.sessions.contract import NoSessions, Sessions

@@ -6,7 +6,7 @@ from math import inf
 from cacheproxy.admin.feed import Feed
 from cacheproxy.engine.recorder import Event, Level, Recorder
 from cacheproxy.invalidation.contract import Applied
-from cacheproxy.redis_link.connect import Role
+from cacheproxy.redis_link.contract import Role
 
 _REMEMBERED = 256
 

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from cacheproxy.engine.degrade import Degrade, Role
+from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.recorder import NullRecorder
 from cacheproxy.errors import StateError
+from cacheproxy.redis_link.contract import Role
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.storage.memory import MemoryStore
 from cacheproxy.upstream.fake import Answer

@@ -11,7 +11,8 @@ from cacheproxy.limits.fallback import FallbackLimiter
 from cacheproxy.limits.redis import RedisLimiter
 from cacheproxy.limits.refusals import RefusalMemory
 from cacheproxy.policy.route import Algorithm, LimitRule, WithoutRedis
-from cacheproxy.redis_link.connect import Role, Tuning, connect
+from cacheproxy.redis_link.connect import Tuning, connect
+from cacheproxy.redis_link.contract import Role
 
 REPLICAS = 3
 LIMIT = 90

@@ -3,7 +3,8 @@
 import pytest
 
 from cacheproxy.errors import PolicyError, StateError
-from cacheproxy.redis_link.connect import Role, Tuning
+from cacheproxy.redis_link.connect import Tuning
+from cacheproxy.redis_link.contract import Role
 
 
 async def test_roles_with_one_url_share_a_link(valkey: str, connected) -> None:

@@ -7,8 +7,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from cacheproxy.errors import StateError
-from cacheproxy.redis_link.connect import Role, Tuning
-from cacheproxy.redis_link.contract import Budget
+from cacheproxy.redis_link.connect import Tuning
+from cacheproxy.redis_link.contract import Budget, Role
 
 LIMIT_S = 0.05
 PATIENT = Tuning(limit_s=2.0)
