@@ -39,8 +39,7 @@ def compress(body: bytes, coding: Coding, levels: Levels) -> bytes:
     """``body`` in ``coding``. UnknownCodingError where its library is missing."""
     match coding:
         case Coding.ZSTD:
-            zstandard = _library(coding)
-            return bytes(zstandard.ZstdCompressor(level=levels[coding]).compress(body))
+            return bytes(_library(coding).ZstdCompressor(level=levels[coding]).compress(body))
         case Coding.BR:
             return bytes(_library(coding).compress(body, quality=levels[coding]))
         case Coding.GZIP | Coding.DEFLATE:

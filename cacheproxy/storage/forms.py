@@ -72,4 +72,5 @@ class Forms:
 def _made(body: bytes, coding: Coding) -> bytes:
     """The form; ``body`` itself where that is no larger."""
     coded = compress(body, coding, FOR_CLIENTS)
-    return coded if len(coded) < len(body) else body
+    # a copy: what zstandard gives keeps the memory of the longest that it could have been
+    return bytes(memoryview(coded)) if len(coded) < len(body) else body

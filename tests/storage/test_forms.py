@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import threading
+import tracemalloc
 from collections.abc import Callable
 from random import Random
 
@@ -114,6 +115,24 @@ async def test_forms_count_in_l1s_bytes(memory: MemoryStore, entry: MakeEntry) -
     assert len(form) < memory.used_bytes - before < len(form) + 500
     await memory.delete("k")
     assert memory._slot_bytes == 0
+
+
+@pytest.mark.parametrize("coding", DECODERS)
+async def test_what_is_counted_is_what_is_taken(memory: MemoryStore, entry: MakeEntry, coding: Coding) -> None:
+    """The account of forms is within 5 % of the memory that Python gave out for them."""
+    bodies = [TEXT + Random(number).randbytes(3000).hex().encode() for number in range(200)]
+    for number, body in enumerate(bodies):
+        memory.keep(entry(f"k{number}", body))
+    forms, before = Forms(memory), memory.used_bytes
+    await forms.coded("k0", bodies[0], coding)
+    tracemalloc.start()
+    try:
+        for number, body in enumerate(bodies):
+            await forms.coded(f"k{number}", body, coding)
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken == pytest.approx(memory.used_bytes - before, rel=0.05)
 
 
 async def test_a_form_may_cost_others_their_place(entry: MakeEntry, clock) -> None:
