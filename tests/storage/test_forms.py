@@ -120,7 +120,7 @@ async def test_forms_count_in_l1s_bytes(memory: MemoryStore, entry: MakeEntry) -
 @pytest.mark.parametrize("coding", DECODERS)
 async def test_what_is_counted_is_what_is_taken(memory: MemoryStore, entry: MakeEntry, coding: Coding) -> None:
     """The account of forms is within 5 % of the memory that Python gave out for them."""
-    bodies = [TEXT + Random(number).randbytes(3000).hex().encode() for number in range(200)]
+    bodies = [TEXT + Random(number).randbytes(2000).hex().encode() for number in range(90)]
     for number, body in enumerate(bodies):
         memory.keep(entry(f"k{number}", body))
     forms, before = Forms(memory), memory.used_bytes
