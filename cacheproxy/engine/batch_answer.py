@@ -43,6 +43,8 @@ class Piece:
 
     entry: Entry
     element: bytes
+    is_new: bool = False
+    """Whether it comes from the origin just now, and came without an Age."""
 
 
 def elements(rules: BatchRules, fields: Fields, content: bytes, wanted: Iterable[str]) -> Mapping[str, bytes]:
@@ -89,8 +91,8 @@ def merged(batch: Batch, pieces: Mapping[str, Piece], also: Sequence[Fields], no
     texts = [pieces[each].element if each in pieces else NO_ELEMENT for each in ids]
     body = b",".join([text or b"null" for text in texts if text or nulls])
     fields = _common([*(piece.entry.fields for piece in pieces.values()), *also])
-    oldest_s = max((_age_s(piece.entry, now) for piece in pieces.values()), default=0.0)
-    age: tuple[Pair, ...] = ((b"age", whole_seconds(oldest_s)),) if oldest_s >= 1 else ()
+    ages_s = [_age_s(piece.entry, now) for piece in pieces.values() if not piece.is_new]
+    age: tuple[Pair, ...] = ((b"age", whole_seconds(max(ages_s))),) if ages_s else ()
     return Reply(200, outward(fields).plus(*age), b"[" + body + b"]")
 
 

@@ -201,13 +201,14 @@ def _for_any_coding(verdict: Store, single: RequestHead) -> Store:
 
 def _usable(asking: Asking, arrived: _Arrived, verdict: Store, found: Mapping[str, bytes]) -> Usable:
     tags = response_tags(arrived.head.fields).tags
+    is_new = b"age" not in arrived.head.fields
     pieces = {}
     for_others = set()
     for each in asking.wanted:
         text = found.get(each.one.id)
         if text is None:
             continue
-        pieces[each.one.id] = Piece(_entry(each, arrived, verdict, text, tags), text)
+        pieces[each.one.id] = Piece(_entry(each, arrived, verdict, text, tags), text, is_new)
         if _is_for_others(each.exchange, verdict, text):
             for_others.add(each.one.id)
     return Usable(

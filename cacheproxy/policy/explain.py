@@ -66,6 +66,7 @@ def explain(policy: Policy, router: Router, request: RequestHead, identity: Iden
         )
     elif batch is not None:
         reason = f"not taken apart, as {batch}; {reason}"
+    rules = batch.ones[0].match.route.cache if isinstance(batch, Batch) else route.cache
     return Explanation(
         decision=decision,
         reason=reason,
@@ -78,7 +79,7 @@ def explain(policy: Policy, router: Router, request: RequestHead, identity: Iden
         key=key.text if key else "",
         key_parts=_parts(key.text, prefix) if key else {},
         tags=key.tags if key else (),
-        freshness=_freshness(route.cache) if route.cache else "",
+        freshness=_freshness(rules) if rules else "",
         batch=tuple(one.key.text for one in batch.ones) if isinstance(batch, Batch) else (),
     )
 

@@ -265,6 +265,14 @@ async def test_age_and_ttl_are_those_of_the_oldest_part(house) -> None:
     assert ("25", "cacheproxy; hit; ttl=35") == (answer["age"], answer["cache-status"])
 
 
+async def test_what_comes_from_the_origin_just_now_has_no_age_of_ours(house, things: Things) -> None:
+    """However old its Date is; but an Age that it came with is told."""
+    things.fields = (JSON, ("date", "Tue, 14 Nov 2023 22:13:17 GMT"))
+    assert None is (await house.ask("/users?ids=1,2"))["age"]
+    things.fields = (JSON, ("age", "7"))
+    assert "7" == (await house.ask("/users?ids=3,4"))["age"]
+
+
 async def test_parts_of_one_cache_control_keep_it(house, things: Things) -> None:
     """With the age of the oldest it is right for each of them."""
     things.fields = (JSON, ("cache-control", "max-age=100"))
