@@ -1,11 +1,15 @@
 # Every target sets itself up: all it needs is make and a Python from 3.11 on.
 #
-#   make demo    see the sidecar at work, in front of a sample service
-#   make test    run the tests
-#   make conformance    run the public HTTP cache test suite (needs Node 20)
-#   make bench-coherence    measure how fast purges, leases and events travel between three sidecars
-#   make figures    measure the sample service's hits beside the figures of the reference (needs Linux)
-#   make bench   measure the sidecar beside nginx, Varnish and HAProxy (needs Linux, nginx and wrk)
+#   make demo             see the sidecar at work, in front of a sample service
+#   make demo-check       have the demo's own steps run and checked
+#   make test             run the tests
+#   make check            run the linters and the type checker; make fix mends what they can mend
+#   make conformance      run the public HTTP cache test suite (needs Node 20)
+#   make bench            measure the sidecar beside nginx, Varnish and HAProxy (needs Linux, nginx and wrk)
+#   make bench-micro      measure each stage of a request by itself
+#   make bench-coherence  measure how fast purges, leases and events travel between three sidecars
+#   make figures          measure the sample service's hits beside the figures of the reference (needs Linux)
+#   make lock             resolve the dependencies anew; make clean removes what was made
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +17,11 @@ IS_RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c '$(IS_RECENT)' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo demo-check test conformance bench bench-micro bench-coherence figures check fix lock clean
+# The list above.
+help:
+	@sed -n 's/^#   //p' Makefile
+
+.PHONY: help demo demo-check test conformance bench bench-micro bench-coherence figures check fix lock clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python -m cacheproxy demo

@@ -36,6 +36,13 @@ def test_each_target_sets_itself_up_and_then_does_its_work(target, commands):
     assert places == sorted(places)
 
 
+def test_make_alone_says_what_there_is():
+    """It starts nothing, and names every target that there is."""
+    said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30).stdout
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"\bmake ([a-z-]+)", said)) == set(phony.split()) - {"help"}
+
+
 def test_set_up_is_done_once():
     """The environment is made again only when a lock or the project file changed."""
     rules = (ROOT / "Makefile").read_text()
