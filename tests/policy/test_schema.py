@@ -27,14 +27,13 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
     assert all(one["additionalProperties"] is False for one in objects)
 
 
-def test_the_sample_policy_has_only_keys_of_the_schema() -> None:
-    """What the sample writes, the schema knows, and its strings have the schema's patterns."""
+@pytest.mark.parametrize(
+    "file", [CONFIG / "cacheproxy.yaml", *sorted(CONFIG.glob("examples/*.yaml"))], ids=lambda file: file.stem
+)
+def test_the_sample_policies_have_only_keys_of_the_schema(file: Path) -> None:
+    """What a sample writes, the schema knows, and its strings have the schema's patterns."""
     schema = json.loads(schema_text())
-    check(
-        yaml.load(CONFIG.joinpath("cacheproxy.yaml").read_text(encoding="utf-8"), Loader=yaml.BaseLoader),
-        schema,
-        schema,
-    )
+    check(yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader), schema, schema)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +68,9 @@ def check(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> None:
     if "anyOf" in schema:
         kinds = {dict: "object", list: "array"}
         wanted = kinds.get(type(value), "string")
-        schema = next(one for one in schema["anyOf"] if "$ref" in one or one.get("type") == wanted or "const" in one)
+        schema = next(
+            one for one in schema["anyOf"] if "$ref" in one or wanted in one.get("type", ()) or "const" in one
+        )
         if "$ref" in schema or "const" in schema:
             return check(value, schema, root) if "$ref" in schema else None
     if isinstance(value, dict):
