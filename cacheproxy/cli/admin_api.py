@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from cacheproxy.cli.output import print_json, print_pairs, print_table
+from cacheproxy.cli.progress import progress
 from cacheproxy.errors import CacheproxyError, Fault, PolicyError
 
 _TIMEOUT_S = 5.0
@@ -143,7 +144,8 @@ def reload(admin: Admin, *, as_json: bool) -> int:
 
 def warm(admin: Admin, *, as_json: bool) -> int:
     """Have the policy's requests made and print what came of each. 0, or 1 if one failed."""
-    found = admin.result("POST", "/api/v1/warm")
+    with progress(lambda: _warmed(admin)):
+        found = admin.result("POST", "/api/v1/warm")
     if as_json:
         print_json(found)
     elif not found["requests"]:
@@ -151,6 +153,13 @@ def warm(admin: Admin, *, as_json: bool) -> int:
     else:
         print_pairs((each["request"], f"{each['status'] or 'no answer'} {each['cache']}") for each in found["requests"])
     return 1 if found["failed"] else 0
+
+
+def _warmed(admin: Admin) -> str:
+    try:
+        return f"warming: {admin.ask('GET', '/readyz').json()['parts']['warm']}"
+    except (AdminError, ValueError, LookupError):
+        return "warming"
 
 
 def stats(admin: Admin, *, as_json: bool) -> int:

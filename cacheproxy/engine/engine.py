@@ -54,6 +54,8 @@ class Client:
     address: str = ""
     trusted: bool = False
     """Whether it came from a proxy that the policy trusts."""
+    ours: bool = False
+    """Whether it is no client at all: we ask ourselves, to warm the cache."""
 
 
 class Engine:
@@ -169,6 +171,7 @@ class Engine:
             budget=Budget(asyncio.get_running_loop().time() + self._budget_s),
             policy=policy,
             route=policy.fallback,
+            ours=client.ours,
             peer_trusted=client.trusted,
             identity=Identity(client_ip=client.address),
         )

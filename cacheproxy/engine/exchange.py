@@ -45,6 +45,8 @@ class Exchange:
     policy: Policy
     """In force when it came, and for it until it is answered."""
     route: Route
+    ours: bool = False
+    """Whether nobody asked but we."""
     peer_trusted: bool = False
     """Whether the request came from a proxy that the policy trusts."""
     params: Mapping[str, Param] = field(default_factory=dict)

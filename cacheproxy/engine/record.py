@@ -7,6 +7,7 @@ import structlog
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.exchange import Exchange, XCache
+from cacheproxy.engine.popular import Counters
 from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.engine.reply import Reply
 from cacheproxy.policy.route import Route
@@ -32,16 +33,26 @@ HIT_SAMPLE = 100
 class Journal:
     """Takes note of answered requests."""
 
-    def __init__(self, recorder: Recorder, clock: Clock, lines: AccessLog = AccessLog.SAMPLED) -> None:
-        """Count with ``recorder``, write ``lines``."""
+    def __init__(
+        self,
+        recorder: Recorder,
+        clock: Clock,
+        lines: AccessLog = AccessLog.SAMPLED,
+        counters: Counters | None = None,
+    ) -> None:
+        """Count with ``recorder``, and what is used most with ``counters``; write ``lines``."""
         self._recorder = recorder
         self._clock = clock
         self._lines = lines
+        self._counters = Counters() if counters is None else counters
         self._hits = 0
         self._log = structlog.get_logger("cacheproxy.access")
 
     def record(self, exchange: Exchange, reply: Reply) -> None:
-        """Note that ``exchange`` was answered with ``reply``."""
+        """Note that ``exchange`` was answered with ``reply``. What we asked for ourselves is no client's request."""
+        if exchange.ours:
+            return
+        self._counters.note(exchange, reply)
         seconds = self._clock.monotonic() - exchange.started
         self._count(exchange, seconds)
         if self._wanted(hit=exchange.hit):
@@ -97,16 +108,18 @@ class Journal:
         self._hits += 1
 
     def due(self) -> bool:
-        """Whether the next hit should get a line, and so go the ordinary way."""
-        return self._lines is AccessLog.SAMPLED and self._hits % HIT_SAMPLE == 0
+        """Whether the next hit should go the ordinary way, to get a line and be counted for what it is."""
+        return self._hits % HIT_SAMPLE == 0 and (self._lines is AccessLog.SAMPLED or len(self._counters) > 0)
+
+    def stands_for_many(self, key: str) -> None:
+        """Note that the hit on ``key`` which is ``due`` stands for those that took the express lane."""
+        self._counters.again(key, HIT_SAMPLE - 1)
 
     def _wanted(self, *, hit: bool) -> bool:
-        if self._lines is AccessLog.OFF:
-            return False
         if self._lines is AccessLog.ALL or not hit:
-            return True
+            return self._lines is not AccessLog.OFF
         self._hits += 1
-        return self._hits % HIT_SAMPLE == 1
+        return self._lines is AccessLog.SAMPLED and self._hits % HIT_SAMPLE == 1
 
 
 def resource_type(route: Route) -> str:

@@ -68,7 +68,7 @@ def compile_policy(model: PolicyModel, ttl_s_by_route: Mapping[str, float], dige
             on_gap=OnGap(model.events.on_gap),
             refill_concurrency=model.events.refill_concurrency,
         ),
-        warm=tuple(model.warm),
+        warm=model.warm.rules(),
         digest=digest,
     )
 

@@ -90,7 +90,8 @@ def _host(host: str) -> str:
     return name
 
 
-def _warm_request(line: str) -> str:
+def warm_request(line: str) -> str:
+    """``line``, which asks for something that may be stored. ValueError otherwise."""
     found = _WARM.fullmatch(line)
     if found is None:
         raise ValueError(
@@ -204,7 +205,7 @@ MediaTypes = Annotated[
     list[Annotated[str, AfterValidator(_media_type)]], BeforeValidator(_listed), WithJsonSchema(_STRINGS)
 ]
 WarmRequests = Annotated[
-    list[Annotated[str, AfterValidator(_warm_request), WithJsonSchema(_WARM_REQUEST)]],
+    list[Annotated[str, AfterValidator(warm_request), WithJsonSchema(_WARM_REQUEST)]],
     BeforeValidator(_listed),
     WithJsonSchema({"anyOf": [_WARM_REQUEST, {"type": "array", "items": _WARM_REQUEST}]}),
 ]

@@ -20,9 +20,9 @@ from cacheproxy.policy.model_types import (
     TagTemplates,
     Token,
     Tokens,
-    WarmRequests,
     Words,
 )
+from cacheproxy.policy.model_warm import Warming, WarmModel
 from cacheproxy.policy.units import shown
 
 _NEVER_IDENTITY = re.compile(
@@ -225,7 +225,7 @@ class PolicyModel(Model):
     defaults: DefaultsModel = Field(default_factory=DefaultsModel)
     routes: list[RouteModel] = Field(default=[], description="The first that matches wins.")
     events: EventsModel = Field(default_factory=EventsModel)
-    warm: WarmRequests = Field(
-        default=[],
-        description="Requests made before the sidecar is ready: `GET /articles`, `GET api.example.com/tags?page=2`.",
+    warm: Warming = Field(
+        default=WarmModel(),
+        description="Requests made before the sidecar is ready: `[GET /articles, GET api.example.com/tags?page=2]`.",
     )

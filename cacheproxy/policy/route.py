@@ -10,6 +10,7 @@ from cacheproxy.policy.conditions import Condition
 from cacheproxy.policy.identity import SessionRules, TenantRules
 from cacheproxy.policy.paths import MatchRule, PathPattern
 from cacheproxy.policy.templates import KeyTemplate, Template
+from cacheproxy.policy.warming import WarmRules
 from cacheproxy.semantics.rules import CacheRules
 
 Network = IPv4Network | IPv6Network
@@ -281,7 +282,7 @@ class Policy:
     fallback: Route
     """For requests that no route matches: forwarded, nothing cached."""
     events: EventRules = field(default_factory=EventRules)
-    warm: tuple[str, ...] = ()
+    warm: WarmRules = field(default_factory=WarmRules)
     digest: str = ""
     mentioned: frozenset[str] | None = None
     """What the file says of request fields, anywhere (``policy.unread``); None where there was no file."""

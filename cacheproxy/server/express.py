@@ -100,7 +100,9 @@ class ExpressLane:
             return None
         known, block, place = found
         started = self._monotonic()
-        if self._journal.due() or not self._stands(known, started):
+        if (due := self._journal.due()) or not self._stands(known, started):
+            if due and isinstance(known, KnownHit):
+                self._journal.stands_for_many(known.shelved.key)
             self._forget(place)
             return None
         if isinstance(known, KnownRefusal):

@@ -29,8 +29,10 @@ from cacheproxy.server.edge import Edge
 from cacheproxy.server.listen import Drain, admin_server, bind, edge_server, serve
 from cacheproxy.server.websocket import Tunnel, WebSocketApp
 from cacheproxy.settings import Settings
+from cacheproxy.storage.usage import Usage
 from cacheproxy.wiring.administration import Administration
 from cacheproxy.wiring.libraries import missing_libraries
+from cacheproxy.wiring.most_used import MostUsed
 from cacheproxy.wiring.origin import ReplaceableOrigin
 from cacheproxy.wiring.reload import Reloader
 from cacheproxy.wiring.request_way import Ends, RequestWay, lay_way
@@ -59,6 +61,7 @@ class Application:
     adapter: Adapter
     reloader: Reloader
     warmer: Warmer
+    most_used: MostUsed
     administration: Administration
 
     async def serve(self, sockets: Sockets | None = None) -> None:
@@ -89,7 +92,7 @@ class Application:
         # What is here now is here for good: looking through it over and over would be a tenth of a request's cost.
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
-        async with self.reloader.watching(), self.warmer.beginning():
+        async with self.reloader.watching(), self.most_used.telling(), self.warmer.beginning():
             await serve(self.edge, list(zip(servers, listening, strict=True)), drain)
 
 
@@ -119,7 +122,10 @@ async def assemble(
 
 
 def _application(ends: Ends, way: RequestWay, feed: Feed) -> Application:
-    warmer = Warmer(way.engine)
+    roles, engine = ends.state.roles, way.engine
+    usage = None if roles is None else Usage(roles.cache, ends.settings.prefix, ends.clock)
+    most_used = MostUsed(ends.counters, usage, lambda: engine.active.policy.warm)
+    warmer = Warmer(engine, most_used, ends.state)
     reloader = Reloader(
         settings=ends.settings,
         engine=way.engine,
@@ -142,6 +148,7 @@ def _application(ends: Ends, way: RequestWay, feed: Feed) -> Application:
         adapter=way.adapter,
         reloader=reloader,
         warmer=warmer,
+        most_used=most_used,
         administration=Administration(
             settings=ends.settings,
             engine=way.engine,

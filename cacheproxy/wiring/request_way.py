@@ -1,7 +1,7 @@
 """The engine and the edge before it: every concrete class on a request's way."""
 
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cacheproxy.admin.metrics import Metrics
 from cacheproxy.clock import Clock
@@ -19,6 +19,7 @@ from cacheproxy.engine.gate import Gate
 from cacheproxy.engine.identify import Identifier
 from cacheproxy.engine.origin_side import OriginSide
 from cacheproxy.engine.passing import Passing
+from cacheproxy.engine.popular import Counters
 from cacheproxy.engine.posted import Posted
 from cacheproxy.engine.record import AccessLog, Journal
 from cacheproxy.engine.recorder import Level
@@ -51,6 +52,7 @@ class Ends:
     metrics: Metrics
     clock: Clock
     degrade: Degrade
+    counters: Counters = field(default_factory=Counters)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,7 @@ def lay_way(ends: Ends, active: Active, stack: AsyncExitStack) -> RequestWay:
     forwarder = _forwarder(ends, side, carrier, stack)
     forms = Forms(state.l1)
     stack.push_async_callback(forms.aclose)
-    journal = Journal(ends.metrics, clock, AccessLog(settings.access_log))
+    journal = Journal(ends.metrics, clock, AccessLog(settings.access_log), ends.counters)
     admission = Admission(state.limits.limiter, ends.degrade, ends.metrics, state.limits.in_flight)
     engine = Engine(
         active=active,

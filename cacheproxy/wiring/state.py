@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cacheproxy.admin.feed import Feed
 from cacheproxy.clock import Clock
@@ -38,7 +38,7 @@ from cacheproxy.storage.redis import RedisStore
 from cacheproxy.storage.tiered import TieredStore
 from cacheproxy.storage.timed import TimedStore
 from cacheproxy.wiring.limiting import Limiting, limiting_alone, limiting_shared
-from cacheproxy.wiring.told import BusNotes, PurgesTold, RedisNotes
+from cacheproxy.wiring.told import BusNotes, Purged, PurgesTold, RedisNotes
 
 LEASE_AGE_S = 3.0
 """How long a killed replica holds off the others from what it was filling."""
@@ -61,9 +61,15 @@ class State:
     limits: Limiting
     sessions: Sessions
     envelope: Envelope
+    purged: Purged
     bus: Bus | None = None
     roles: Roles | None = None
     l2: RedisStore | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the bus has caught up, so that it purges nothing for what happened before now; or cannot."""
+        return self.roles is None or self.bus is None or self.bus.connected or not self.roles.bus.up
 
     def parts(self) -> Mapping[str, str]:
         """The state of each part, for readiness: none of them is a reason not to be ready."""
@@ -123,11 +129,12 @@ class _Given:
     stack: AsyncExitStack
     l1: MemoryStore
     envelope: Envelope
+    purged: Purged = field(default_factory=Purged)
 
 
 async def _alone(given: _Given, doors: Doors | None) -> State:
     name, clock = given.settings.instance_id, given.clock
-    own = LocalPurger(Mirrors([given.l1, PurgesTold(given.feed)]), name, MAX_LIFETIME_S, clock)
+    own = LocalPurger(Mirrors([given.l1, PurgesTold(given.feed, given.purged)]), name, MAX_LIFETIME_S, clock)
     purger: Purger = own
     if doors is not None:
         await given.stack.enter_async_context(door(doors.own, own, name))
@@ -141,6 +148,7 @@ async def _alone(given: _Given, doors: Doors | None) -> State:
         limits=limiting_alone(clock),
         sessions=NoSessions(),
         envelope=given.envelope,
+        purged=given.purged,
     )
 
 
@@ -149,7 +157,7 @@ def _shared(given: _Given, roles: Roles) -> State:
     sessions = _sessions(roles, given.policy.session, clock)
     heard = HeardClock(clock)
     remembered = [sessions] if isinstance(sessions, SessionMemory) else []
-    mirrors = Mirrors([l1, heard, PurgesTold(given.feed), *remembered])
+    mirrors = Mirrors([l1, heard, PurgesTold(given.feed, given.purged), *remembered])
     tag_clock = TagClock(roles.bus, settings.prefix, MAX_LIFETIME_S)
     receipts = Receipts(settings.instance_id, clock=clock)
     purger = RedisPurger(tag_clock, mirrors, receipts)
@@ -179,6 +187,7 @@ def _shared(given: _Given, roles: Roles) -> State:
         limits=limiting_shared(roles.limits, settings.prefix, clock, replicas),
         sessions=sessions,
         envelope=given.envelope,
+        purged=given.purged,
         bus=bus,
         roles=roles,
         l2=l2,

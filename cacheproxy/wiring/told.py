@@ -1,26 +1,58 @@
 """What the rest of the program does, told to whoever listens on the admin port."""
 
+import asyncio
 from collections import deque
 from math import inf
 
 from cacheproxy.admin.feed import Feed
 from cacheproxy.engine.recorder import Event, Level, Recorder
 from cacheproxy.invalidation.contract import Applied
+<<<<<<< ours
 from cacheproxy.redis_link.contract import Role
+=======
+from cacheproxy.policy.tags import EVERYTHING
+from cacheproxy.redis_link.connect import Role
+>>>>>>> theirs
 
 _REMEMBERED = 256
+
+
+class Purged:
+    """Whether anything was purged since somebody last looked."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self._news = asyncio.Event()
+        self._everything = False
+
+    def tell(self, *, everything: bool) -> None:
+        """Something was, or ``everything``."""
+        self._everything = self._everything or everything
+        self._news.set()
+
+    async def wait(self) -> None:
+        """Come back when there is something to look at."""
+        await self._news.wait()
+
+    def look(self) -> bool:
+        """Whether it was everything. From now on, nothing was."""
+        everything, self._everything = self._everything, False
+        self._news.clear()
+        return everything
 
 
 class PurgesTold:
     """A Mirror that keeps nothing and tells the feed of each purge, once: our own come back over the bus."""
 
-    def __init__(self, feed: Feed) -> None:
-        """Tell ``feed``."""
+    def __init__(self, feed: Feed, purged: "Purged") -> None:
+        """Tell ``feed`` and ``purged``."""
         self._feed = feed
+        self._purged = purged
         self._lately: deque[tuple[str, int]] = deque(maxlen=_REMEMBERED)
 
     def apply(self, purge: Applied) -> None:
         """Tell what ``purge`` names."""
+        self._purged.tell(everything=EVERYTHING in purge.tags)
         if not self._feed or (purge.epoch, purge.at_us) in self._lately:
             return
         self._lately.append((purge.epoch, purge.at_us))
@@ -31,6 +63,7 @@ class PurgesTold:
 
     def clear(self) -> None:
         """Tell that memory was emptied."""
+        self._purged.tell(everything=True)
         self._feed.tell("cleared")
 
 

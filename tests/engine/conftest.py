@@ -22,6 +22,7 @@ from cacheproxy.engine.fill import Filler
 from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.identify import Identifier
 from cacheproxy.engine.origin_side import OriginSide
+from cacheproxy.engine.popular import Counters
 from cacheproxy.engine.posted import Posted
 from cacheproxy.engine.record import AccessLog, Journal
 from cacheproxy.engine.recorder import Event, NullRecorder
@@ -279,6 +280,7 @@ class House:
     tasks: Tasks
     hit_for_miss: HitForMiss
     notes: Notes
+    counters: Counters
     clock: FakeClock
     asked: list["asyncio.Task[Answered]"] = field(default_factory=list)
 
@@ -355,7 +357,8 @@ def _assemble(policy: str, *, origin: Origin, store: MemoryStore, clock: FakeClo
         recorder=notes,
         clock=clock,
     )
-    journal = Journal(notes, clock, parts.get("log", AccessLog.OFF))
+    counters = Counters()
+    journal = Journal(notes, clock, parts.get("log", AccessLog.OFF), counters)
     forms = Shaky(Forms(store))
     admission = Admission(limiter, degrade, notes)
     forwarder = Forwarder(side, purger, Posted(carrier, purger, degrade, tasks, clock), tasks, notes)
@@ -400,6 +403,7 @@ def _assemble(policy: str, *, origin: Origin, store: MemoryStore, clock: FakeClo
         tasks,
         hit_for_miss,
         notes,
+        counters,
         clock,
     )
 
