@@ -7,12 +7,8 @@ from math import inf
 from cacheproxy.admin.feed import Feed
 from cacheproxy.engine.recorder import Event, Level, Recorder
 from cacheproxy.invalidation.contract import Applied
-<<<<<<< ours
-from cacheproxy.redis_link.contract import Role
-=======
 from cacheproxy.policy.tags import EVERYTHING
-from cacheproxy.redis_link.connect import Role
->>>>>>> theirs
+from cacheproxy.redis_link.contract import Role
 
 _REMEMBERED = 256
 
