@@ -1,7 +1,7 @@
 """Which stored response fits a request: Vary, normalised, and the languages asked for (RFC 9111 §4.1)."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,7 +11,8 @@ from cacheproxy.semantics.preferences import weighted
 
 _QUOTED = re.compile(rb'("(?:[^"\\]|\\.)*")', re.DOTALL)
 _CLOSED = re.compile(rb'(?:[^"]|"(?:[^"\\]|\\.)*")*', re.DOTALL)
-_AROUND_COMMA = re.compile(rb"[ \t]*,[ \t]*")
+_LONGEST_NORMALISED_BYTES = 4096
+"""A longer value fits itself alone: to find what it has in common with others is work that anybody could cause."""
 _SPACE = re.compile(rb"[ \t]+")
 
 
@@ -48,28 +49,32 @@ def choose(variants: Sequence[VariantRef], fields: Fields) -> list[int]:
     Exact matches, newest first; then those that differ in Accept-Language alone, and are in the language that the
     client likes best.
     """
-    exact = [index for index, ref in enumerate(variants) if variance(ref.names, fields) == ref.variance]
+    asked = {names: variance(names, fields) for names in {ref.names for ref in variants}}
+    exact = [index for index, ref in enumerate(variants) if asked[ref.names] == ref.variance]
     newest = sorted(exact, key=lambda index: -variants[index].received_at)
-    return newest or _in_best_language(variants, fields)
+    return newest or _in_best_language(variants, fields, asked)
 
 
-def _in_best_language(variants: Sequence[VariantRef], fields: Fields) -> list[int]:
+def _in_best_language(
+    variants: Sequence[VariantRef], fields: Fields, asked: Mapping[tuple[bytes, ...], bytes]
+) -> list[int]:
     accepted = fields.combined(b"accept-language")
-    best = _best_languages(accepted) if accepted else ()
+    best = _best_languages(accepted) if accepted and len(accepted) <= _LONGEST_NORMALISED_BYTES else ()
     if not best:
         return []
     ranked = [
         (rank, -ref.received_at, index)
         for index, ref in enumerate(variants)
-        if (rank := _language_rank(best, ref.content_language)) is not None and _differs_in_language_alone(ref, fields)
+        if (rank := _language_rank(best, ref.content_language)) is not None
+        and _differs_in_language_alone(ref, asked[ref.names])
     ]
     return [index for _, _, index in sorted(ranked)]
 
 
-def _differs_in_language_alone(ref: VariantRef, fields: Fields) -> bool:
+def _differs_in_language_alone(ref: VariantRef, variance_asked: bytes) -> bool:
     if b"accept-language" not in ref.names:
         return False
-    asked = variance(ref.names, fields).split(b"\n")
+    asked = variance_asked.split(b"\n")
     kept = ref.variance.split(b"\n")
     return len(asked) == len(kept) and all(
         a == b or name == b"accept-language" for name, a, b in zip(ref.names, asked, kept, strict=True)
@@ -96,6 +101,8 @@ def _line(name: bytes, value: bytes | None) -> bytes:
     """A field's part in the variance. Absent and empty differ: the latter accepts nothing."""
     if value is None:
         return name
+    if len(value) > _LONGEST_NORMALISED_BYTES:
+        return name + b":" + value.replace(b"\n", b" ")
     normalised = _normalised(name, value) if len(value) <= LONGEST_BYTES else _normalised.__wrapped__(name, value)
     return name + b":" + normalised
 
@@ -119,4 +126,4 @@ _PREFERENCES = frozenset({b"accept-encoding", b"accept-language", b"accept-chars
 
 
 def _squeezed(value: bytes) -> bytes:
-    return _SPACE.sub(b" ", _AROUND_COMMA.sub(b",", value))
+    return _SPACE.sub(b" ", value).replace(b" ,", b",").replace(b", ", b",")

@@ -173,6 +173,31 @@ def test_a_flood_of_tiny_chunks_holds_up_nobody(sidecar, raw_origin, connect) ->
     flood.join()
 
 
+LONG_VALUES = [
+    b"a" + b" " * 60_000 + b"b", b", " * 30_000, b"," * 60_000, b'"' * 60_000, b'"\\' * 30_000, b"a;q=0.1," * 7_000,
+    b"W/" * 30_000, b"bytes=" + b"0-0," * 15_000, b"for=" * 15_000, b"%2e/" * 15_000, b"max-age=1," * 6_000,
+    b"=;" * 30_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", LONG_VALUES, ids=lambda value: value[:9].decode())
+def test_a_long_field_holds_up_nobody(sidecar, raw_origin, connect, value) -> None:
+    """(ReDoS) However odd a field of 60 KB is, and whoever reads it, it costs no more than its length."""
+    path = raw_origin.path("/c")
+    raw_origin.only(path, ok(b"x", b"vary: accept-language, accept-encoding, x-any, cookie", b'etag: "1"'))
+    wire = connect(sidecar)
+    for number in range(32):
+        wire.ask(get(path, b"X-Any: %d" % number))
+    names = (
+        b"X-Any", b"Accept-Language", b"Accept-Encoding", b"Cookie", b"Cache-Control", b"Connection", b"Range",
+        b"If-None-Match", b"If-Range", b"X-Forwarded-For", b"Forwarded", b"Via", b"TE", b"X-Request-ID",
+    )  # fmt: skip
+    began = time.monotonic()
+    for name in names:
+        assert wire.ask(get(path, name + b": " + value)).status in {200, 206, 304, 416, 431}
+    assert time.monotonic() - began < 2
+
+
 def test_events_arrive_one_by_one(sidecar, raw_origin, connect) -> None:
     """A chunk of a stream is sent on when it comes, not when the next one does."""
     path, gates = raw_origin.path("/x"), [threading.Event() for _ in range(3)]

@@ -180,3 +180,11 @@ def test_normalising_takes_linear_time(unit: str) -> None:
     for name in ("foo", "accept-language"):
         variance((name.encode(),), Fields.of((name, value)))
     assert time.perf_counter() - started < 1.0
+
+
+@pytest.mark.parametrize("name", [b"x-any", b"accept-language"])
+def test_a_long_value_fits_itself_alone(name: bytes) -> None:
+    """Past 4 KiB a value is compared as it came: what normalising it costs anybody could cause."""
+    one, other = b"a, " * 2000 + b"b", b"a," * 2000 + b"b"
+    asked = [variance((name,), Fields([(name, value)])) for value in (one, other, one)]
+    assert asked[0] == asked[2] != asked[1]
