@@ -12,6 +12,7 @@ from cacheproxy.errors import Fault, PolicyError
 from cacheproxy.policy.check_batch import batch_cautions
 from cacheproxy.policy.check_coding import encode_cautions
 from cacheproxy.policy.check_conditions import condition_cautions
+from cacheproxy.policy.check_methods import method_cautions
 from cacheproxy.policy.checks import complaints
 from cacheproxy.policy.compile import compile_policy
 from cacheproxy.policy.complaints import faults_of, meant
@@ -54,8 +55,13 @@ def load_policy(
     if faults:
         raise _refused(source, faults)
     policy = compile_policy(model, ttl_s_by_route, _digest(document, ttl_s_by_route))
-    dangerous = (*condition_cautions(model), *encode_cautions(model), *batch_cautions(model))
-    cautions = tuple(document.fault(path, message) for path, message in dangerous)
+    doubtful = (
+        *condition_cautions(model),
+        *encode_cautions(model),
+        *batch_cautions(model),
+        *method_cautions(model),
+    )
+    cautions = tuple(document.fault(path, message) for path, message in doubtful)
     return replace(policy, mentioned=mentioned_in(document.data), cautions=cautions), Router(policy.routes)
 
 

@@ -511,6 +511,18 @@ routes: [{{name: a, match: GET /a, session: required, cache: {cache.replace("{}"
     assert cautioned == [caution.path for caution in policy.cautions]
 
 
+@pytest.mark.parametrize(
+    ("method", "meant"),
+    [("GTE", "GET"), ("DELET", "DELETE"), ("PSOT", "POST"), ("PROPPATCH", ""), ("PURGE", ""), ("PATCH", ""), ("X", "")],
+)
+def test_a_method_that_is_nearly_one_is_cautioned_against(method: str, meant: str) -> None:
+    """A slip makes a route that matches nothing; methods of one's own stay allowed."""
+    text = f"version: 1\nroutes:\n  - name: a\n    match: [GET /a, {method} /b]\n"
+    policy, _ = load_policy(text, "p.yaml", {})
+    said = [(caution.line, caution.path, caution.message.partition("mean ")[2]) for caution in policy.cautions]
+    assert said == ([(4, "routes[0].match[1]", f"`{meant}`?")] if meant else [])
+
+
 def test_encryption_without_keys_is_refused() -> None:
     """At start and reload, at each place that asks for it: never stored in the clear instead."""
     with pytest.raises(PolicyError) as caught:
