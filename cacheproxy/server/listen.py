@@ -69,7 +69,7 @@ def edge_server(edge: Edge, clock: Clock, websocket_app: AsgiApp, drain: Drain) 
     config = uvicorn.Config(
         websocket_app,
         http=functools.partial(EdgeProtocol, edge, clock),  # type: ignore[arg-type]
-        ws="websockets-sansio",
+        ws=_websocket_protocol,  # type: ignore[arg-type]  # it is called, and no more
         ws_max_size=16 << 20,
         lifespan="off",
         log_config=None,
@@ -80,6 +80,13 @@ def edge_server(edge: Edge, clock: Clock, websocket_app: AsgiApp, drain: Drain) 
         timeout_graceful_shutdown=int(drain.timeout_s),
     )
     return _Server(config)
+
+
+def _websocket_protocol(**given: Any) -> asyncio.Protocol:
+    """What uvicorn has for WebSockets, whose library is loaded with the first of them."""
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol  # noqa: PLC0415
+
+    return WebSocketsSansIOProtocol(**given)
 
 
 def admin_server(app: AsgiApp) -> uvicorn.Server:
