@@ -230,6 +230,29 @@ def test_a_leader_that_leaves_alone_still_fills(alone, raw_origin, connect) -> N
     assert 1 == len(raw_origin.seen(path))
 
 
+@pytest.mark.parametrize("before", [0, 3], ids=["new", "as-before"])
+@pytest.mark.parametrize("resource", ["/c", "/any"], ids=["cached", "past-the-cache"])
+def test_a_client_that_does_not_wait_is_counted_and_logged(raw_sidecars, raw_origin, connect, resource, before) -> None:
+    """With nginx's 499, whichever lane its request took; the log has it once the sidecar has ended."""
+    [sidecar] = raw_sidecars(1, "none", policy=POLICY)
+    path = raw_origin.path(resource)
+    raw_origin.on(path, ok(b"x", b"cache-control: no-store"))
+    for _ in range(before):
+        assert 200 == connect(sidecar).ask(get(path)).status
+    raw_origin.only(path, HANG)
+    seen = len(raw_origin.seen(path))
+    wire = connect(sidecar).send(get(path))
+    await_seen(raw_origin, path, seen + 1)
+    wire.reset()
+    gone = 'cacheproxy_refused_requests_total{reason="client-gone"} 1.0'
+    eventually(lambda: gone in httpx.get(sidecar.admin + "/metrics", trust_env=False).text)
+    sidecar.end()
+    lines = [json.loads(line) for line in sidecar.log.read_text().splitlines()]
+    assert [(path.decode(), "client-gone")] == [
+        (line["path"], line["error"]) for line in lines if line.get("status") == 499
+    ]
+
+
 @pytest.mark.parametrize("size", [30_000, 600_000, 3_000_000], ids=["small", "stored", "over-the-limit"])
 def test_a_client_that_leaves_amid_a_body(alone, raw_origin, connect, size) -> None:
     """A reset while the body streams: no half body is stored, the others get all of it."""
