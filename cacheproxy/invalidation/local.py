@@ -43,7 +43,7 @@ class LocalPurger:
 
     def purge_now(self, purge: Purge) -> bool:
         """Purge at once."""
-        self._purge(purge, undisturbed=False)
+        self._apply(purge)
         return True
 
     async def purge_soon(self, purge: Purge, watch: Watch | None = None) -> Receipt:
@@ -54,10 +54,7 @@ class LocalPurger:
         """Nothing to stop."""
 
     def _purge(self, purge: Purge, *, undisturbed: bool) -> Receipt:
-        at_us = self._tick()
-        self._lately.append((at_us, purge.tags))
-        self._mirror.apply(Applied(epoch=self._epoch, at_us=at_us, tags=purge.tags, mode=purge.mode))
-        self._compact(at_us)
+        at_us = self._apply(purge)
         return Receipt(
             event_id=f"{at_us}-0",
             at_us=at_us,
@@ -65,6 +62,14 @@ class LocalPurger:
             epoch=self._epoch,
             undisturbed=undisturbed,
         )
+
+    def _apply(self, purge: Purge) -> int:
+        """When it was carried out, by the tag clock."""
+        at_us = self._tick()
+        self._lately.append((at_us, purge.tags))
+        self._mirror.apply(Applied(epoch=self._epoch, at_us=at_us, tags=purge.tags, mode=purge.mode))
+        self._compact(at_us)
+        return at_us
 
     def _undisturbed(self, watch: Watch) -> bool:
         since_us = watch.stamp.began_at_us

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from cacheproxy.errors import ClientError
+from cacheproxy.server.head import Framing
 from cacheproxy.upstream.bodies import BytesBody
 
 HIGH_WATER_BYTES = 64 * 1024
@@ -135,6 +136,17 @@ class ClientGoneError(ClientError):
         super().__init__(status, reason, "the request body was not received in full")
 
 
+def split_body(framing: Framing, buffer: bytes) -> tuple[bytes, bytes] | None:
+    """All of the body, at the front of ``buffer``, and what is behind it; None where it is to be read as it comes.
+
+    So it is where not all of it is here, only its end tells where that is, or the client waits to be told to send it.
+    """
+    length = framing.length
+    if length is None or len(buffer) < length or framing.expects_continue:
+        return None
+    return buffer[:length], buffer[length:]
+
+
 class WholeBody(BytesBody):
     """A request body that came with its head."""
 
@@ -234,4 +246,30 @@ class BodyStream:
                 await self._wake
 
 
+class Intake:
+    """Takes a body that arrives in parts off the wire."""
+
+    __slots__ = ("_decoder", "body")
+
+    def __init__(self, length: int | None, pause: Callable[[bool], None], on_first_read: Callable[[], None]) -> None:
+        """Of ``length`` bytes, or chunked; the rest is ``BodyStream``'s."""
+        self._decoder: Decoder = ChunkedDecoder() if length is None else LengthDecoder(length)
+        self.body = BodyStream(length, pause, on_first_read)
+
+    @property
+    def done(self) -> bool:
+        """Whether all of it came."""
+        return self._decoder.done
+
+    def take(self, buffer: bytes) -> bytes:
+        """Take what is of the body in ``buffer``; what is left over once ``done``. ClientError if it is malformed."""
+        pieces, rest = self._decoder.feed(buffer)
+        if pieces:
+            self.body.feed(pieces)
+        if self._decoder.done:
+            self.body.end()
+        return rest
+
+
 Upload = BodyStream | WholeBody
+"""A request's body: as it arrives, or here already."""

@@ -61,6 +61,22 @@ class _Collector:
         self.pairs.append((name.lower(), value.strip(b" \t")))
 
 
+def split_head(buffer: bytes) -> tuple[bytes, bytes] | None:
+    """The head at the front of ``buffer``, and what is behind it; None while it is not complete.
+
+    ClientError where it is too large, or cannot become one.
+    """
+    end = buffer.find(b"\r\n\r\n") + 4
+    if end > MAX_HEAD_BYTES or (end == 3 and len(buffer) > MAX_HEAD_BYTES):
+        raise ClientError(431, "head-too-large", f"the request head is over {MAX_HEAD_BYTES} bytes")
+    if end > 3:
+        return buffer[:end], buffer[end:]
+    line = buffer[: buffer.find(b"\n") + 1]
+    if (line and not line.endswith(b"\r\n")) or (buffer and buffer[:1] in b" \t\n\x16\x80"):
+        raise ClientError(400, "malformed-head", "the request head is not HTTP/1.1")
+    return None
+
+
 def parse_head(raw: bytes, scheme: str = "http") -> tuple[RequestHead, Framing]:
     """The request head in ``raw`` (through its empty line) and its framing; ClientError with the status it earns."""
     grammar = _HEAD.fullmatch(raw)

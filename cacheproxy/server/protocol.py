@@ -13,18 +13,11 @@ from cacheproxy.clock import Clock
 from cacheproxy.engine.problems import unread
 from cacheproxy.errors import ClientError
 from cacheproxy.server.adapter import Arrived
-from cacheproxy.server.body import (
-    BodyStream,
-    ChunkedDecoder,
-    ClientGoneError,
-    Decoder,
-    LengthDecoder,
-    WholeBody,
-)
+from cacheproxy.server.body import ClientGoneError, Intake, WholeBody, split_body
 from cacheproxy.server.cycle import Cycle
 from cacheproxy.server.deadline import Deadline
 from cacheproxy.server.edge import Edge
-from cacheproxy.server.head import MAX_HEAD_BYTES, Framing
+from cacheproxy.server.head import MAX_HEAD_BYTES, split_head
 from cacheproxy.server.outlet import Outlet
 from cacheproxy.server.room import make_room
 from cacheproxy.server.wire import render_head
@@ -53,7 +46,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._peer = ""
         self._scheme = "http"
         self._buffer = b""
-        self._decoder: Decoder | None = None
+        self._intake: Intake | None = None
         self._cycle: Cycle | None = None
         self._task: asyncio.Task[None] | None = None
         self._lingering = -1
@@ -149,8 +142,8 @@ class EdgeProtocol(asyncio.Protocol):
     def _advance(self, tried: bytes) -> None:
         """Read on until more bytes, or the current response, are needed."""
         while self._buffer:
-            if self._decoder is not None:
-                self._take_body(self._decoder)
+            if self._intake is not None:
+                self._take_body(self._intake)
             elif self._cycle is not None:
                 self._pause_reading(paused=len(self._buffer) > MAX_HEAD_BYTES)
                 return
@@ -159,18 +152,12 @@ class EdgeProtocol(asyncio.Protocol):
 
     def _take_head(self, tried: bytes) -> bool:
         """Start on the head at the buffer's front; False if it is not complete yet."""
-        if self._buffer.startswith(b"\r\n"):
-            self._buffer = self._buffer[2:]  # RFC 9112 §2.2: some clients end their bodies with a line
-            if not self._buffer:
-                return False
-        end = self._buffer.find(b"\r\n\r\n") + 4
-        if end > MAX_HEAD_BYTES or (end == 3 and len(self._buffer) > MAX_HEAD_BYTES):
-            raise ClientError(431, "head-too-large", f"the request head is over {MAX_HEAD_BYTES} bytes")
-        if end == 3:
-            _refuse_early(self._buffer)
+        self._buffer = self._buffer.removeprefix(b"\r\n")  # RFC 9112 §2.2: some clients end their bodies with a line
+        split = split_head(self._buffer)
+        if split is None:
             self._await_head()
             return False
-        raw, self._buffer = self._buffer[:end], self._buffer[end:]
+        raw, self._buffer = split
         if raw != tried and self._express(raw):
             return not self._outlet.full
         arrived = self._edge.read(raw, self._scheme, self._peer)
@@ -200,35 +187,25 @@ class EdgeProtocol(asyncio.Protocol):
 
     def _await_head(self) -> None:
         """From its first byte a head has one time limit, however slowly it drips in."""
-        if not self._awaiting_head:
+        if self._buffer and not self._awaiting_head:
             self._awaiting_head = True
             self._deadline.allow(self._edge.limits.head_s)
 
     def _start(self, raw: bytes, arrived: Arrived) -> None:
-        framing = arrived.framing
         self._awaiting_head = False
-        content = self._whole_body(framing)
-        if content is None:
-            self._decoder = ChunkedDecoder() if framing.length is None else LengthDecoder(framing.length)
-            body = BodyStream(framing.length, lambda paused: self._pause_reading(paused=paused), self._continue)
+        split = split_body(arrived.framing, self._buffer)
+        if split is None:
+            length = arrived.framing.length
+            self._intake = Intake(length, lambda paused: self._pause_reading(paused=paused), self._continue)
             self._deadline.allow(self._edge.limits.body_s)
-            self._cycle = Cycle(self._edge, self._outlet, raw, arrived, body)
+            self._cycle = Cycle(self._edge, self._outlet, raw, arrived, self._intake.body)
             self._spawn(self._cycle)
             return
+        content, self._buffer = split
         self._deadline.lift()
         self._cycle = Cycle(self._edge, self._outlet, raw, arrived, WholeBody(content) if content else None)
         if not self._cycle.pass_on(content, self._passed):
             self._spawn(self._cycle)
-
-    def _whole_body(self, framing: Framing) -> bytes | None:
-        """The request's body, taken off the buffer, where all of it is here and nobody waits to be told to send it."""
-        length = framing.length
-        if length == 0:
-            return b""
-        if length is None or len(self._buffer) < length or framing.expects_continue:
-            return None
-        content, self._buffer = self._buffer[:length], self._buffer[length:]
-        return content
 
     def _passed(self) -> None:
         """Something came of a request that was sent on at once."""
@@ -267,24 +244,18 @@ class EdgeProtocol(asyncio.Protocol):
         if self._cycle is not None:
             self._cycle.continue_()
 
-    def _take_body(self, decoder: Decoder) -> None:
-        assert self._cycle is not None
-        body = self._cycle.body
-        assert isinstance(body, BodyStream)
+    def _take_body(self, intake: Intake) -> None:
         self._deadline.allow(self._edge.limits.body_s)
-        pieces, self._buffer = decoder.feed(self._buffer)
-        if pieces:
-            body.feed(pieces)
-        if decoder.done:
-            self._decoder = None
+        self._buffer = intake.take(self._buffer)
+        if intake.done:
+            self._intake = None
             self._deadline.lift()
-            body.end()
 
     def _fail_body(self, error: ClientError) -> None:
-        if self._decoder is not None and self._cycle is not None and isinstance(self._cycle.body, BodyStream):
-            self._decoder = None
+        if self._intake is not None and self._cycle is not None:
             self._cycle.keep_alive = False
-            self._cycle.body.fail(error)
+            self._intake.body.fail(error)
+            self._intake = None
 
     def _refuse(self, error: ClientError) -> None:
         """Answer ``error`` and close. If a request is under way, its body ends with the error instead."""
@@ -306,7 +277,7 @@ class EdgeProtocol(asyncio.Protocol):
             self._outlet.finish()
             return
         self._lingering = self._edge.limits.linger_bytes
-        self._decoder = None
+        self._intake = None
         self._buffer = b""
         self._pause_reading(paused=False)
         self._transport.write_eof()
@@ -338,18 +309,11 @@ class EdgeProtocol(asyncio.Protocol):
 
     def _expire(self) -> None:
         """The client took too long."""
-        if self._decoder is not None and self._paused:
+        if self._intake is not None and self._paused:
             self._deadline.allow(self._edge.limits.body_s)
-        elif self._decoder is not None:
+        elif self._intake is not None:
             self._fail_body(ClientGoneError("body-timeout", 408))
         elif self._awaiting_head and self._lingering < 0:
             self._refuse(ClientError(408, "head-timeout", "the request head did not arrive in time"))
         else:
             self._outlet.finish()
-
-
-def _refuse_early(buffer: bytes) -> None:
-    """Refuse a head that cannot become one, without waiting for its end."""
-    line = buffer[: buffer.find(b"\n") + 1]
-    if (line and not line.endswith(b"\r\n")) or buffer[:1] in b" \t\n\x16\x80":
-        raise ClientError(400, "malformed-head", "the request head is not HTTP/1.1")
