@@ -84,6 +84,8 @@ class Journal:
 
     def gone(self, exchange: Exchange) -> None:
         """Note that the client of ``exchange`` left before its answer."""
+        if exchange.ours:
+            return
         exchange.error = CLIENT_GONE
         self.refused(CLIENT_GONE)
         self.record(exchange, Reply(CLIENT_CLOSED_REQUEST, Fields(())))

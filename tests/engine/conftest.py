@@ -289,7 +289,9 @@ class House:
     ) -> Reply:
         """The engine's reply as it is."""
         head = RequestHead(method=method, target=target.encode(), fields=Fields.of(*fields), authority=b"example.com")
-        client = Client(address=how.get("address", "192.0.2.1"), trusted=how.get("trusted", False))
+        client = Client(
+            address=how.get("address", "192.0.2.1"), trusted=how.get("trusted", False), ours=how.get("ours", False)
+        )
         content = how.get("content") or (None if body is None else BytesBody(body))
         return await self.engine.handle(head, content, client, how.get("on_interim"))
 

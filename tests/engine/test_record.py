@@ -109,6 +109,22 @@ async def test_a_client_that_does_not_wait_is_counted_and_logged(build) -> None:
     assert "HIT" == (await house.ask("/items/1"))["x-cache"]
 
 
+async def test_what_we_ask_for_ourselves_is_no_clients_request(build):
+    """Neither counted nor logged, whether it is answered or given up."""
+    house = build(log=AccessLog.ALL)
+    house.origin.script("/items/1", TTL)
+    with capture_logs() as lines:
+        await house.ask("/items/1", ours=True)
+        house.origin.hold()
+        leaving = house.asking("/items/2", ours=True)
+        await house.quiet()
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        house.origin.release()
+    assert ([], []) == (lines, house.notes.requests)
+    assert 0 == house.notes.events[Event.REFUSED.value, "client-gone"]
+
+
 async def test_time_spent_upstream_is_told_apart(build) -> None:
     """The origin's slowness is not ours."""
     house = build(log=AccessLog.ALL)
