@@ -167,13 +167,16 @@ class Batches:
     def _refresh(self, many: Many) -> None:
         """Fetch in the background, in its turn, what is answered stale, unless that is under way."""
         idle = [part for part in many.wanted if self._flights.find(part.one.key.text) is None]
-        if idle and self._governor.has_room:
-            asking = many.asking(idle)
-            self._start(asking, self._in_turn(asking))
+        waiting = "refresh of " + " ".join(part.one.key.text for part in idle)
+        if idle and self._governor.has_room and self._flights.find(waiting) is None:
+            self._flights.start(waiting, self._in_turn(many.asking(idle)))
 
     async def _in_turn(self, asking: Asking) -> Shared:
+        """Until it is its turn nobody finds it: no request waits for that."""
         async with self._governor.turn(REFRESH_PATIENCE_S) as in_turn:
-            return await self._carrier.carry(asking) if in_turn else GaveUp()
+            if in_turn:
+                await self._arrival(asking, self._start(asking, self._carrier.carry(asking)))
+        return GaveUp()
 
     async def _stand_in(self, many: Many, wanted: Sequence[Part]) -> bool:
         """Whether what is stored may answer all of ``wanted`` in place of the origin's error (RFC 5861 §4).

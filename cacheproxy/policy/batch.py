@@ -105,8 +105,8 @@ def _ids(rules: BatchRules, request: RequestHead) -> tuple[list[str], bool] | Un
     ids = values[0].split(",") if listed else values
     if len(ids) > rules.max_ids:
         return Undivided.TOO_MANY
-    named = quote(rules.param, safe="").encode()
-    odd = b";" in request.query or any(parameter.raw.partition(b"=")[0] != named for parameter in given)
+    plain = {rules.param.encode(), quote(rules.param, safe="").encode()}
+    odd = b";" in request.query or any(parameter.raw.partition(b"=")[0] not in plain for parameter in given)
     return Undivided.ODD_IDS if odd or not all(ids) or any("," in each for each in ids) else (ids, listed)
 
 

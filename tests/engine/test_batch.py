@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cacheproxy.errors import UpstreamError
+from cacheproxy.fills.governor import Governor
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
 from cacheproxy.upstream.bodies import BytesBody
@@ -334,6 +335,27 @@ async def test_stale_parts_are_served_and_refreshed_behind(house, things: Things
     assert ("HIT", 2) == (fresh["x-cache"], house.origin.count())
     assert b'"v":2' in fresh.body
     assert b'"v":1' not in fresh.body
+
+
+async def test_nobody_waits_for_a_refresh_that_waits_for_its_turn(build, things: Things) -> None:
+    """What was purged meanwhile is fetched at once, and the same batch is refreshed once."""
+    governor = Governor(at_once=1)
+    house = build(POLICY, governor=governor)
+    house.origin._otherwise = things
+    things.nested = True
+    await house.ask("/docs?id=1,2")
+    await house.quiet()
+    house.clock.pass_s(61)
+    async with governor.turn(0):
+        for _ in range(2):
+            assert "STALE" == (await house.ask("/docs?id=1,2"))["x-cache"]
+        await house.purge("docs:*")
+        assert "MISS" == (await house.ask("/docs/1"))["x-cache"]
+        assert "MISS" == (await house.ask("/docs?id=2,3"))["x-cache"]
+        assert ["/docs?id=1,2", "/docs/1", "/docs?id=2,3"] == targets(house)
+    await house.quiet()
+    assert "/docs?id=1,2" == targets(house)[-1]
+    assert 4 == house.origin.count()
 
 
 @pytest.mark.parametrize(

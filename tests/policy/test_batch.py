@@ -25,9 +25,9 @@ routes:
 """
 
 
-def taken_apart(target: str, *fields: tuple[str, str]) -> Batch | Undivided:
+def taken_apart(target: str, *fields: tuple[str, str], policy: str = POLICY) -> Batch | Undivided:
     """What becomes of a request under the route ``many``."""
-    _, router = load_policy(POLICY, "test.yaml", {})
+    _, router = load_policy(policy, "test.yaml", {})
     request = RequestHead(method="GET", target=target.encode(), fields=Fields.of(*fields), authority=b"example.com")
     match = router.match("GET", request.path, request.authority)
     assert match is not None
@@ -106,6 +106,14 @@ def test_what_is_left_out_has_the_documented_defaults(load) -> None:
     assert rules is not None
     assert ("one", "id", "docs", "id", Absent.NULL, 100) == (
         rules.route, rules.id_name, rules.resource, rules.id_field, rules.absent, rules.max_ids)  # fmt: skip
+
+
+@pytest.mark.parametrize("query", ["ids[]=1&ids[]=2", "ids%5B%5D=1&ids%5B%5D=2"])
+def test_a_parameter_may_be_named_as_frameworks_name_lists(query: str) -> None:
+    """With brackets, encoded or not."""
+    batch = taken_apart(f"/orgs/red/docs?{query}", policy=POLICY.replace("param: id,", 'param: "ids[]",'))
+    assert isinstance(batch, Batch)
+    assert (("1", "2"), b"ids%5B%5D=2") == (batch.asked, query_for(batch, ["2"]))
 
 
 def test_a_way_around_limits_is_told(load) -> None:
