@@ -6,7 +6,7 @@ from typing import Any
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.admission import Admission
-from cacheproxy.engine.allowed import may_look_up, may_store
+from cacheproxy.engine.allowed import may_store
 from cacheproxy.engine.batch_fetch import Asking, BatchCarrier, Unusable, Usable
 from cacheproxy.engine.batch_parts import Many, Part, decide, give, hand_out, many_of, reply_of
 from cacheproxy.engine.degrade import Degrade
@@ -80,7 +80,7 @@ class Batches:
         """Steps 6 and 7 for each; what is not at hand is read together."""
         far = []
         for part in parts:
-            looks = may_look_up(part.exchange)
+            looks = part.may_look_up
             found = self._store.peek(part.one.key.text, part.one.request.fields) if looks else None
             decide(many, part, found, self._clock.now())
             if looks and found is None:
@@ -187,7 +187,7 @@ class Batches:
 
     async def _stands_in(self, many: Many, part: Part) -> bool:
         part.piece = None
-        if not may_look_up(part.exchange):
+        if not part.may_look_up:
             return False
         key, request = part.one.key, part.one.request
         asked = self._store.read(key.text, request.fields, None, key.tags)

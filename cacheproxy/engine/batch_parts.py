@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from cacheproxy.engine.allowed import allowed
+from cacheproxy.engine.allowed import allowed, may_look_up
 from cacheproxy.engine.batch_answer import Piece, element_of, fresh_for_s, merged
 from cacheproxy.engine.batch_fetch import Asking, Usable, Wanted
 from cacheproxy.engine.exchange import Exchange, XCache
@@ -23,18 +23,39 @@ class Part:
     """One id: its request, what is to be done about it, and what it is answered with."""
 
     one: One
-    exchange: Exchange
-    """As it would be if it were asked for alone."""
+    whole: Exchange
     decided: Plan = field(default_factory=lambda: Fetch(reason=Forward.URI_MISS))
     piece: Piece | None = None
     unknown: bool = False
     """Whether the origin was asked, and does not know it."""
+    _alone: Exchange | None = None
+
+    @property
+    def exchange(self) -> Exchange:
+        """As it would be if it were asked for alone. Made when it is needed: most parts are answered without."""
+        if self._alone is None:
+            match = self.one.match
+            self._alone = replace(
+                self.whole,
+                request=self.one.request,
+                on_interim=None,
+                route=match.route,
+                params=match.params,
+                key=self.one.key,
+                permits=(),
+            )
+        return self._alone
+
+    @property
+    def may_look_up(self) -> bool:
+        """Whether what is stored may answer it."""
+        return self.one.match.route.lookup_when is None or may_look_up(self.exchange)
 
     @property
     def rules(self) -> CacheRules:
         """How its response is cached."""
-        assert self.exchange.route.cache is not None
-        return self.exchange.route.cache
+        assert self.one.match.route.cache is not None
+        return self.one.match.route.cache
 
     @property
     def is_missing(self) -> bool:
@@ -113,7 +134,7 @@ def many_of(exchange: Exchange, router: Router, prefix: str) -> Many | None:
         )
     )
     if isinstance(batch, Batch):
-        return Many(exchange, batch, tuple(Part(one, _alone(exchange, one)) for one in batch.ones))
+        return Many(exchange, batch, tuple(Part(one, exchange) for one in batch.ones))
     if batch is not Undivided.NO_IDS and exchange.route.cache is None:
         exchange.detail = Detail.BATCH_WHOLE
     return None
@@ -124,7 +145,9 @@ def decide(many: Many, part: Part, found: Found | None, now: float) -> None:
     entry = None if found is None else found.entry
     soft_purged = found is not None and found.verdict is Verdict.STALE
     decided = plan(part.one.request, entry, part.rules, now, soft_purged=soft_purged)
-    part.decided = allowed(part.exchange, decided)
+    route = part.one.match.route
+    unconditional = route.lookup_when is None and route.store_when is None
+    part.decided = decided if unconditional else allowed(part.exchange, decided)
     if entry is not None and isinstance(part.decided, Serve | ServeStale):
         give(many, part, entry)
 
@@ -156,10 +179,3 @@ def reply_of(many: Many, arrived: Usable | None, now: float) -> Reply:
             refreshed = any(decided.refresh for decided in stale)
             exchange.detail = Detail.STALE_WHILE_REVALIDATE if refreshed else Detail.MAX_STALE
     return merged(many.batch, pieces, () if arrived is None else (arrived.fields,), now)
-
-
-def _alone(exchange: Exchange, one: One) -> Exchange:
-    match = one.match
-    return replace(
-        exchange, request=one.request, on_interim=None, route=match.route, params=match.params, key=one.key, permits=()
-    )

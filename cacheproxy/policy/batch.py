@@ -1,7 +1,7 @@
 """Requests for many things at once, taken apart into a request for each. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import quote
 
@@ -79,7 +79,7 @@ def take_apart(whole: ForMany) -> Batch | Undivided:
     fields = whole.request.fields.without(_PART)
     ones = []
     for each in dict.fromkeys(asked):
-        one = _one(whole, each, fields)
+        one = _one(whole, each, captured, fields)
         if isinstance(one, Undivided):
             return one
         ones.append(one)
@@ -110,16 +110,23 @@ def _ids(rules: BatchRules, request: RequestHead) -> tuple[list[str], bool] | Un
     return Undivided.ODD_IDS if odd or not all(ids) or any("," in each for each in ids) else (ids, listed)
 
 
-def _one(whole: ForMany, each: str, fields: Fields) -> One | Undivided:
+def _one(whole: ForMany, each: str, captured: Mapping[str, str], fields: Fields) -> One | Undivided:
     rules, request = whole.rules, whole.request
-    path = rules.path.spell({**{name: param.value for name, param in whole.params.items()}, rules.id_name: each})
+    path = rules.path.spell({**captured, rules.id_name: each})
     try:
         match = whole.router.match("GET", path, request.authority)
     except ClientError:
         return Undivided.NOT_ONE
     if match is None or match.route.name != rules.route or match.params[rules.id_name].value != each:
         return Undivided.NOT_ONE
-    single = replace(request, target=path, fields=fields)
+    single = RequestHead(
+        method="GET",
+        target=path,
+        fields=fields,
+        authority=request.authority,
+        scheme=request.scheme,
+        http_version=request.http_version,
+    )
     key = cache_key(match.route, single, match.params, whole.identity, prefix=whole.prefix)
     if match.route.cache is None or not isinstance(key, CacheKey):
         return Undivided.NO_KEY
