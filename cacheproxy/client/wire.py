@@ -99,10 +99,10 @@ def lua(name: str) -> str:
     return resources.files(__package__).joinpath("lua", f"{name}.lua").read_text("utf-8")
 
 
-PURGE = with_clock(lua("record") + lua("purge"))
+PURGE = with_clock(lua("tell") + lua("record") + lua("purge"))
 """Keys: clock, stream, replicas; arguments by ``purge_args``; the reply is read by ``Recorded.of``."""
 
-PUBLISH = with_clock(lua("record") + lua("publish"))
+PUBLISH = with_clock(lua("tell") + lua("record") + lua("publish"))
 """Keys: clock, stream; arguments by ``publish_args``; the reply is read by ``Recorded.of``."""
 
 

@@ -5,7 +5,7 @@ import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 
-from cacheproxy.client.wire import Layout, clock_args, with_clock
+from cacheproxy.client.wire import Layout, clock_args, lua, with_clock
 from cacheproxy.errors import StateError
 from cacheproxy.fills.contract import Held, Taken, Waited
 from cacheproxy.fills.waiters import Waiters
@@ -16,7 +16,7 @@ from cacheproxy.semantics.tag_clock import Stamp
 _LUA = "cacheproxy.fills.lua"
 _ACQUIRE = script("acquire", with_clock(load_script(_LUA, "acquire").source))
 _RENEW = load_script(_LUA, "renew")
-_RELEASE = load_script(_LUA, "release")
+_RELEASE = script("release", lua("tell") + load_script(_LUA, "release").source)
 _FORGO_S = 1.0
 _RENEWALS = 3
 """In each age, so that one may fail and another be late."""

@@ -46,8 +46,9 @@ class Inbox:
     async def aclose(self) -> None:
         """Stop reading and close the subscription."""
         self._filling.cancel()
-        await asyncio.wait([self._filling])
+        # before anything is waited for: who is cancelled meanwhile leaves nothing open
         await self._subscription.aclose()
+        await asyncio.wait([self._filling])
 
     async def _fill(self) -> None:
         try:

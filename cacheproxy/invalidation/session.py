@@ -81,7 +81,9 @@ class Session:
     async def run(self) -> None:
         """Follow until the connection is lost. StateError says how."""
         bus = self._parts.clock.layout.bus
-        subscription = await self._parts.subscriber.subscribe((bus, *self._rules.channels), self._rules.patterns)
+        subscription = await self._parts.subscriber.subscribe(
+            self._rules.channels, self._rules.patterns, sharded=(bus,)
+        )
         self._parts.receipts.listen()
         inbox = Inbox(subscription)
         beating = None
@@ -94,8 +96,9 @@ class Session:
         finally:
             if beating is not None:
                 beating.cancel()
-                await asyncio.wait([beating])
             await inbox.aclose()
+            if beating is not None:
+                await asyncio.wait([beating])
 
     # -- catching up
 

@@ -25,9 +25,10 @@ def _script(name: str, *before: str) -> Script:
 
 
 _BEGIN = _script("begin")
-_BEAT = _script("beat")
-_HEAR = _script("hear", "record")
-_MARK = _script("mark", "record")
+_BEAT = _script("beat", "tell")
+_HEAR = _script("hear", "tell", "record")
+_MARK = _script("mark", "tell", "record")
+_SAY = script("say", lua("tell") + load_script(_LUA, "say").source)
 _PURGE = script("purge", PURGE)
 
 
@@ -157,8 +158,8 @@ class TagClock:
     async def leave(self, replica: str) -> None:
         """Strike ``replica`` off the registry, and tell the others, so that no purge waits for it."""
         said = json.dumps({"kind": "leave", "replica": replica})
-        await self._link.batch(
-            [("HDEL", self.layout.replicas, replica), ("PUBLISH", self.layout.bus, said)], background()
+        await asyncio.gather(
+            self._link.call("HDEL", self.layout.replicas, replica, budget=background()), self._say([said])
         )
 
     async def records(self, after_us: int, upto_us: int) -> list[bytes]:
@@ -170,8 +171,11 @@ class TagClock:
 
     async def acknowledge(self, waiters: Sequence[str], replica: str) -> None:
         """Tell ``waiters`` that ``replica`` has applied their purges."""
-        said = (json.dumps({"kind": "ack", "waiter": waiter, "replica": replica}) for waiter in waiters)
-        await self._link.batch([("PUBLISH", self.layout.bus, ack) for ack in said], background())
+        if waiters:
+            await self._say([json.dumps({"kind": "ack", "waiter": waiter, "replica": replica}) for waiter in waiters])
+
+    async def _say(self, messages: Sequence[str]) -> None:
+        await self._link.run(_SAY, (self.layout.clock,), (self.layout.bus, *messages), background())
 
     async def _run(self, which: Script, keys: Sequence[str], args: Sequence[Arg], budget: Budget | None = None) -> Any:
         slot = (self.layout.clock, self.layout.stream, *keys)

@@ -69,6 +69,8 @@ class ClusterLink:
         self._reading: asyncio.Task[None] | None = None
         self._read_at = float("-inf")
         self._retired: set[asyncio.Task[None]] = set()
+        self._near: dict[Wire, tuple[int | None, Address]] = {}
+        """Subscriptions, each with the slot it is there for and the master that had it."""
 
     @property
     def up(self) -> bool:
@@ -102,15 +104,19 @@ class ClusterLink:
         await self._known(budget)
         await asyncio.gather(*(self._links[each].call("PING", budget=budget) for each in self._map.masters))
 
-    async def dial(self) -> Wire:
-        """A connection of its own to any master (each passes on all messages of all), for a subscription."""
-        error = StateError(Lost.REFUSED, f"{self.role}: no node of the cluster could be reached")
-        for address in self._nodes():
-            try:
-                return await dial(self._endpoint.at(address), self._tuning.connect_s)
-            except StateError as failed:
-                error = failed
-        raise error
+    async def dial_near(self, key: str) -> Wire:
+        """A connection of its own to the master that has ``key`` now, for a subscription. StateError.
+
+        It is dropped when another master has that slot: what is said there would come late to this one, or not at all.
+        """
+        reading = self._read_map()
+        if reading is not None:
+            await asyncio.wait([reading], timeout=self._tuning.connect_s)
+        slot = slot_of(("GET", key))
+        address = self._owner(slot)
+        wire = await dial(self._endpoint.at(address), self._tuning.connect_s)
+        self._near[wire] = (slot, address)
+        return wire
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -209,6 +215,7 @@ class ClusterLink:
 
     def _take(self, slots: SlotMap) -> None:
         self._map = slots
+        self._follow_slots()
         for address in slots.masters:
             self._link(address)
         for address in self._links.keys() - set(slots.masters):
@@ -216,6 +223,12 @@ class ClusterLink:
             self._retired.add(retired)
             retired.add_done_callback(self._retired.discard)
         self._node_changed(True, "")  # noqa: FBT003 - a callback's arguments have no names
+
+    def _follow_slots(self) -> None:
+        self._near = {wire: place for wire, place in self._near.items() if not wire.closed}
+        for wire, (slot, address) in self._near.items():
+            if slot is not None and self._map.owner(slot) not in {None, address}:
+                wire.drop(StateError(Lost.LOST, f"{self.role}: slot {slot} has moved to another node"))
 
     def _node_changed(self, _up: bool, reason: str) -> None:  # noqa: FBT001 - a callback's arguments have no names
         up = all(link.up for link in self._links.values())

@@ -35,7 +35,7 @@ class Roles:
 
     def subscriber(self, role: Role = Role.BUS) -> Subscriber:
         """Opens subscriptions on the server of ``role``."""
-        return RedisSubscriber(self._links[role].dial, confirm_s=self._connect_s)
+        return RedisSubscriber(self._links[role].dial_near, confirm_s=self._connect_s)
 
     async def greet(self) -> dict[Role, StateError | None]:
         """PING every server at start: a report, never a requirement."""

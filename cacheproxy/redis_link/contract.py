@@ -96,6 +96,11 @@ class Subscription(Protocol):
 class Subscriber(Protocol):
     """Opens subscriptions."""
 
-    async def subscribe(self, channels: Sequence[str], patterns: Sequence[str] = ()) -> Subscription:
-        """A subscription that the server has confirmed. StateError otherwise."""
+    async def subscribe(
+        self, channels: Sequence[str], patterns: Sequence[str] = (), *, sharded: Sequence[str] = ()
+    ) -> Subscription:
+        """A subscription that the server has confirmed. StateError otherwise.
+
+        ``sharded`` channels, which share a slot, are heard whether they are published on by PUBLISH or SPUBLISH.
+        """
         ...

@@ -14,6 +14,8 @@ from cacheproxy.redis_link.errors import Lost, redis_errors, state_error
 from cacheproxy.redis_link.wire import Due, Wire, pack
 
 CLIENT_NAME = "cacheproxy"
+SHARDED_SINCE = 7
+"""The version of Redis that brought sharded channels."""
 
 
 Dial = Callable[[], Awaitable[Wire]]
@@ -64,8 +66,14 @@ async def _greet(wire: Wire, endpoint: Endpoint) -> None:
     hello, *_ = await ask(wire, commands)
     if not isinstance(hello, dict):
         raise StateError(Lost.ERROR, f"{endpoint} does not speak RESP3 (Redis 6 or newer does)")
+    wire.has_shards = hello.get(b"mode") == b"cluster" and _major(hello) >= SHARDED_SINCE
     if hello.get(b"role") == b"replica":
         raise StateError(Lost.READONLY, f"{endpoint} is a replica")
+
+
+def _major(hello: dict[bytes, Any]) -> int:
+    major = hello.get(b"version", b"").partition(b".")[0]
+    return int(major) if major.isdigit() else 0
 
 
 async def ask(wire: Wire, commands: list[Command]) -> list[Any]:

@@ -111,6 +111,10 @@ class RedisLink:
         """The servers that between them hold every key: this one."""
         return [self]
 
+    async def dial_near(self, _key: str) -> Wire:
+        """A connection of its own to the server, which has every key: for a subscription. StateError."""
+        return await self.dial()
+
     async def ping(self, timeout_s: float) -> None:
         """Connect and ask for a sign of life, waiting longer than a request would. StateError if there is none."""
         now = asyncio.get_running_loop().time()

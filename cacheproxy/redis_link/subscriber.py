@@ -2,34 +2,42 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from cacheproxy.errors import StateError
 from cacheproxy.redis_link.contract import Message, Subscription
-from cacheproxy.redis_link.dial import Dial
 from cacheproxy.redis_link.errors import Lost, redis_errors
 from cacheproxy.redis_link.wire import Due, Wire, pack
 
 BACKLOG = 10_000
 """Messages kept for a slow owner. Beyond it the connection is dropped: a gap that is seen, not one that is silent."""
 
+DialNear = Callable[[str], Awaitable[Wire]]
+"""Opens a wire to the server that a key is on; StateError if there is none to be had."""
+
 
 class RedisSubscriber:
     """Opens subscriptions by ``dial``; the server must confirm each within ``confirm_s``."""
 
-    def __init__(self, dial: Dial, *, confirm_s: float = 1.0) -> None:
+    def __init__(self, dial: DialNear, *, confirm_s: float = 1.0) -> None:
         """Connect when first asked."""
         self._dial = dial
         self._confirm_s = confirm_s
 
-    async def subscribe(self, channels: Sequence[str], patterns: Sequence[str] = ()) -> Subscription:
-        """A subscription that the server has confirmed. StateError otherwise."""
-        subscription = RedisSubscription(await self._dial())
+    async def subscribe(
+        self, channels: Sequence[str], patterns: Sequence[str] = (), *, sharded: Sequence[str] = ()
+    ) -> Subscription:
+        """A subscription that the server has confirmed. StateError otherwise.
+
+        It is with the server that the first channel is on, so that all who ask for the same hear it in the same order.
+        """
+        near = next(iter((*sharded, *channels, *patterns)), "")
+        subscription = RedisSubscription(await self._dial(near))
         try:
             with redis_errors():
                 async with asyncio.timeout(self._confirm_s):
-                    await subscription.begin(channels, patterns)
+                    await subscription.begin(channels, patterns, sharded)
         except BaseException:
             await subscription.aclose()
             raise
@@ -48,11 +56,15 @@ class RedisSubscription:
         wire.on_push = self._receive
         wire.on_lost = self._lost
 
-    async def begin(self, channels: Sequence[str], patterns: Sequence[str]) -> None:
+    async def begin(self, channels: Sequence[str], patterns: Sequence[str], sharded: Sequence[str] = ()) -> None:
         """Subscribe, and wait until the server has confirmed every channel and pattern. StateError if it refuses."""
-        self._unconfirmed = len(channels) + len(patterns)
-        commands = [("SUBSCRIBE", *channels)] if channels else []
-        commands += [("PSUBSCRIBE", *patterns)] if patterns else []
+        asked = (
+            ("SUBSCRIBE", *sharded, *channels),
+            ("PSUBSCRIBE", *patterns),
+            ("SSUBSCRIBE", *(sharded if self._wire.has_shards else ())),
+        )
+        commands = [command for command in asked if len(command) > 1]
+        self._unconfirmed = sum(len(command) - 1 for command in commands)
         loop = asyncio.get_running_loop()
         # confirmations are pushes; only a refusal comes as a reply, and it is due at any time
         refusal = Due(loop.create_future(), loop.time(), float("inf"))
@@ -85,12 +97,14 @@ class RedisSubscription:
 
     def _receive(self, push: list[Any]) -> None:
         match push:
-            case [b"message", channel, payload]:
+            case [b"message" | b"smessage", channel, payload]:
                 self._messages.append(Message(channel.decode(), payload))
             case [b"pmessage", pattern, channel, payload]:
                 self._messages.append(Message(channel.decode(), payload, pattern.decode()))
-            case [b"subscribe" | b"psubscribe", *_]:
+            case [b"subscribe" | b"psubscribe" | b"ssubscribe", *_]:
                 self._unconfirmed -= 1
+            case [b"sunsubscribe", *_]:
+                self._wire.drop(StateError(Lost.LOST, "the channel has moved to another node"))
         self._news.set()
         if len(self._messages) > BACKLOG:
             self._wire.drop(StateError(Lost.LOST, "messages came faster than they were taken"))

@@ -76,6 +76,8 @@ class Wire(asyncio.Protocol):
         self.due: deque[Due] = deque()
         self.heard_at = loop.time()
         self.closed = False
+        self.has_shards = False
+        """Whether the server has sharded channels: a cluster from 7.0 on."""
         self.lost_by: StateError | None = None
         self.on_lost: Callable[[Wire], None] | None = None
         self.on_push: Callable[[list[Any]], None] | None = None

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 import structlog
@@ -17,6 +18,8 @@ from cacheproxy.invalidation.contract import PurgeMode
 from cacheproxy.policy.route import EventRules, OnGap
 from cacheproxy.policy.templates import Template
 from cacheproxy.redis_link.subscriber import RedisSubscriber
+
+from .conftest import HEARTBEAT_S
 
 LAYOUT = Layout("test")
 EVENT = json.dumps({"type": "article.updated", "data": {"id": 42}})
@@ -198,6 +201,18 @@ async def test_a_lost_clock_empties_memory(valkey, replica, loss):
     assert one.observed.counts["cleared"] == 1, "a start is no gap"
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_bus_that_is_stopped_while_it_loses_its_connection_leaves_none(valkey, replica, turns) -> None:
+    """Whichever step of that it is interrupted in, nobody goes on listening for it."""
+    one = replica(valkey)
+    await one.ready()
+    time.sleep(5 * HEARTBEAT_S)  # noqa: ASYNC251 - so that its heartbeats go unheard
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await one.bus.aclose()
+    assert await one.roles.bus.call("PUBSUB", "NUMSUB", LAYOUT.bus) == [LAYOUT.bus.encode(), 0]
+
+
 async def test_losing_the_bus_is_said_once_and_so_is_its_return(fresh_valkey, replica, monkeypatch):
     """However often it is tried meanwhile."""
     one = replica(fresh_valkey.url)
@@ -205,12 +220,12 @@ async def test_losing_the_bus_is_said_once_and_so_is_its_return(fresh_valkey, re
     tries, enough = 0, asyncio.Event()
     subscribe = RedisSubscriber.subscribe
 
-    async def counted(self, *asked):
+    async def counted(self, *asked, **how):
         nonlocal tries
         tries += 1
         if tries >= 3:
             enough.set()
-        return await subscribe(self, *asked)
+        return await subscribe(self, *asked, **how)
 
     monkeypatch.setattr(RedisSubscriber, "subscribe", counted)
     with capture_logs() as logs:

@@ -10,6 +10,8 @@ from cacheproxy.redis_link.connect import Tuning
 from cacheproxy.redis_link.scripts import script
 from cacheproxy.redis_link.slots import Redirect, SlotMap, slot_of
 
+from .cluster import MODE, Cluster, migrate, raw, replicate
+
 PATIENT = Tuning(limit_s=5.0)
 
 
@@ -57,39 +59,6 @@ def test_slots_are_read() -> None:
     assert slots.masters == [("h1", 1), ("h2", 2)]
     assert (slots.owner(0), slots.owner(5460), slots.owner(5461)) == (("h1", 1), ("h1", 1), ("h2", 2))
     assert SlotMap().owner(7) is None
-
-
-class Cluster:
-    """Three masters, sharing all slots, and replicas as asked for."""
-
-    def __init__(self, nodes: list) -> None:
-        """``nodes`` are running servers in cluster mode."""
-        self.nodes = nodes
-        self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
-
-    async def form(self) -> None:
-        """Share out the slots, and wait until every node agrees that all are served."""
-        first, *others = self.nodes
-        for at, node in enumerate(self.nodes):
-            with node.client() as client:
-                last = 16383 if at == len(self.nodes) - 1 else 5461 * (at + 1) - 1
-                client.execute_command("CLUSTER", "ADDSLOTSRANGE", 5461 * at, last)
-                client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", at + 1)
-        with first.client() as client:
-            for node in others:
-                client.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port)
-        for node in self.nodes:
-            await until(node, b"cluster_state:ok", "CLUSTER", "INFO")
-
-
-async def until(node, holds: bytes, *command: str) -> None:
-    """Wait until ``node`` answers ``command`` with what ``holds``: nodes agree in their own time."""
-    with redis.Redis(port=node.port) as client:
-        while holds not in _raw(client, *command):  # noqa: ASYNC110 - the event is in other processes
-            await asyncio.sleep(0.02)
-
-
-MODE = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no")
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +110,7 @@ async def test_a_moved_slot_is_followed(cluster: Cluster, connected) -> None:
     await link.call("SET", "{moved}:1", "one")
     slot = slot_of(("GET", "{moved}:1"))
     owner, other = await _owner_and_other(cluster, slot)
-    await _migrate(cluster, slot, owner, other, [b"{moved}:1"])
+    await migrate(cluster, slot, owner, other, [b"{moved}:1"])
     assert await link.call("GET", "{moved}:1") == b"one"
     get = script("get", "return redis.call('GET', KEYS[1])")
     assert await link.run(get, ["{moved}:1"]) == b"one"
@@ -157,7 +126,7 @@ async def test_a_slot_on_its_way_is_asked_for(cluster: Cluster, connected) -> No
     await link.call("SET", "{p}:1", "one")
     slot = slot_of(("GET", "{p}:1"))
     owner, other = await _owner_and_other(cluster, slot)
-    await _migrate(cluster, slot, owner, other, [b"{p}:1"], finish=False)
+    await migrate(cluster, slot, owner, other, [b"{p}:1"], finish=False)
     assert await link.call("GET", "{p}:1") == b"one"
     get = script("get", "return redis.call('GET', KEYS[1])")
     assert await link.run(get, ["{p}:1"]) == b"one"
@@ -189,7 +158,7 @@ async def test_no_cluster_is_told_within_the_budget(connected, fresh_valkey) -> 
 async def test_a_lost_master_costs_its_own_keys_only(cluster: Cluster, connected, valkeys) -> None:
     """One master of three dies: the others' keys are served all along, and its own again once its replica leads."""
     doomed, replica = cluster.nodes[2], valkeys(*MODE)
-    await _replicate(cluster, doomed, replica)
+    await replicate(cluster, doomed, replica)
     link = connected(cluster.url, Tuning(limit_s=0.2)).cache
     await link.ping(5.0)
     keys = {f"k{n}": f"k{n}".encode() for n in range(60)}
@@ -209,41 +178,12 @@ async def test_a_lost_master_costs_its_own_keys_only(cluster: Cluster, connected
     assert link.up
 
 
-async def _replicate(cluster: Cluster, master, replica) -> None:
-    """Make ``replica`` one of ``master``, and wait until all know of it and it is up to date."""
-    with replica.client() as client, redis.Redis(port=master.port) as source:
-        name = _raw(source, "CLUSTER", "MYID")
-        client.execute_command("CLUSTER", "MEET", "127.0.0.1", cluster.nodes[0].port)
-        await until(replica, name, "CLUSTER", "NODES")
-        client.execute_command("CLUSTER", "REPLICATE", name)
-    await until(replica, b"master_link_status:up", "INFO", "replication")
-    for node in cluster.nodes:
-        await until(node, b"slave " + name, "CLUSTER", "NODES")
-
-
-def _raw(client, *command) -> bytes:
-    client.response_callbacks.clear()
-    return bytes(client.execute_command(*command))
-
-
 def _moved(node) -> bytes:
     """How often ``node`` has sent a client elsewhere."""
     with redis.Redis(port=node.port) as client:
-        return _raw(client, "INFO", "errorstats").partition(b"errorstat_MOVED:count=")[2].split()[0]
+        return raw(client, "INFO", "errorstats").partition(b"errorstat_MOVED:count=")[2].split()[0]
 
 
 async def _owner_and_other(cluster: Cluster, slot: int):
     at = min(slot // 5461, 2)
     return cluster.nodes[at], cluster.nodes[at - 1]
-
-
-async def _migrate(cluster: Cluster, slot: int, owner, other, keys: list[bytes], *, finish: bool = True) -> None:
-    """Move a slot as redis-cli does; without ``finish`` it is left on its way."""
-    with redis.Redis(port=owner.port) as source, redis.Redis(port=other.port) as target:
-        from_id, to_id = (_raw(each, "CLUSTER", "MYID").decode() for each in (source, target))
-        target.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", from_id)
-        source.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", to_id)
-        source.execute_command("MIGRATE", "127.0.0.1", other.port, "", 0, 5000, "KEYS", *keys)
-        if finish:
-            for each in (target, source):
-                each.execute_command("CLUSTER", "SETSLOT", slot, "NODE", to_id)

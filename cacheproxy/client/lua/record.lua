@@ -14,7 +14,7 @@ local function record(epoch, now, said, bus, keep)
     redis.call('XADD', STREAM, us(now) .. '-0', 'said', message)
   end
   redis.call('HSET', CLOCK, 'last', us(now))
-  return redis.call('PUBLISH', bus, message)
+  return tell(bus, message)
 end
 
 -- Notes in the clock that `tag` was purged at `at`; times only ever move forward.

@@ -9,5 +9,5 @@ if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then
   return 0
 end
 redis.call('DEL', KEYS[2])
-redis.call('PUBLISH', ARGV[2], cjson.encode({kind = 'wake', token = ARGV[1], outcome = ARGV[3]}))
+tell(ARGV[2], cjson.encode({kind = 'wake', token = ARGV[1], outcome = ARGV[3]}))
 return 1

@@ -52,7 +52,7 @@ register(now)
 local broken = covered(now)
 local seen = redis.call('HMGET', CLOCK, 'base', 'last')
 local base, last = seen[1] or '0', seen[2] or '0'
-redis.call('PUBLISH', bus, cjson.encode({
+tell(bus, cjson.encode({
   kind = 'beat', replica = replica, number = number, epoch = epoch, at = us(now), base = base, last = last
 }))
 return {epoch, us(now), base, last, note_mapped(epoch), broken}
