@@ -135,8 +135,21 @@ async def open_tunnel(
     return Tunnel(peer, ResponseHead(101, fields))
 
 
+class _Peer(ClientConnection):
+    """The library's connection, which itself waits for the end of one that should be closed only when it is asked."""
+
+    _ending = False
+
+    def data_received(self, data: bytes) -> None:
+        """Give the origin ``close_timeout`` to end what it, or an error of its own, has closed."""
+        super().data_received(data)
+        if self.close_deadline is not None and not self._ending:
+            self._ending = True
+            self.loop.call_at(self.close_deadline, self.transport.abort)
+
+
 def _peer(upstream: UpstreamRules, request: RequestHead, rules: TunnelRules) -> ClientConnection:
-    return ClientConnection(
+    return _Peer(
         Handshake(_uri(upstream, request), request, rules),
         ping_interval=rules.ping_interval_s,
         ping_timeout=rules.ping_timeout_s,

@@ -592,6 +592,20 @@ def test_a_damaged_entry_is_a_miss(replicas, raw_origin, connect, server, damage
     assert (200, b"body" * 50) == (answer.status, answer.body)
 
 
+def test_a_value_under_anothers_key_is_a_miss(replicas, raw_origin, connect, server) -> None:
+    """Whatever copies or renames keys in Redis, no response answers another request than its own."""
+    paths = [raw_origin.path("/c") for _ in range(2)]
+    for path in paths:
+        raw_origin.only(path, own)
+        connect(replicas[0]).ask(get(path))
+    with server.client() as client:
+        one, other = (client.keys(b"*c:%b:*" % path.rpartition(b"/")[2])[0] for path in paths)
+        value = client.get(one)
+        client.set(other, value, ex=60)
+        client.set(one.replace(b"tenant-global", b"tenant-acme"), value, ex=60)
+    assert [path + b" -" for path in paths] == [connect(replicas[1]).ask(get(path)).body for path in paths]
+
+
 @pytest.mark.parametrize(
     "value",
     [b"", b"null", b"[]", b'"text"', b"{", b"\xff\xfe", b'{"user_id": null}', b'{"user_id": {"a": 1}}',

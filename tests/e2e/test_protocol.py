@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import websockets
 
-from .wire import CLOSE, HANG, Seen, ok
+from .wire import CLOSE, HANG, RESET, Seen, ok
 
 pytestmark = pytest.mark.e2e
 
@@ -344,6 +344,23 @@ def test_an_origin_that_does_not_open_the_tunnel(sidecar, raw_origin, connect, a
     assert status == wire.answer().status
     wire.send(SMUGGLED).rest()
     assert b"/smuggled" not in b"".join(raw_origin.lines())
+
+
+@pytest.mark.parametrize(
+    "end",
+    [(CLOSE,), (RESET,), (b"\x81\x02hi", CLOSE), (b"\x01\x02hi", RESET)],
+    ids=["close", "reset", "message-then-close", "half-a-message"],
+)
+def test_an_origin_that_ends_the_websocket_ends_it_for_the_client(sidecar, raw_origin, connect, end) -> None:
+    """However the origin goes, its last whole message and a close frame come at once, and no half message."""
+    path = raw_origin.path("/ws")
+    raw_origin.only(path, accepted, *end)
+    wire, received, began = connect(sidecar).send(get(path, *UPGRADE)), b"", time.monotonic()
+    while b"\x88" not in received:
+        received += wire.sock.recv(4096)
+    assert time.monotonic() - began < 2
+    _, _, frames = received.partition(b"\r\n\r\n")
+    assert (b"\x81\x02hi" in end) == frames.startswith(b"\x81\x02hi")
 
 
 def test_a_limit_holds_for_websockets(sidecar, raw_origin, connect) -> None:

@@ -578,14 +578,16 @@ def test_a_204_that_declares_a_body_ends_its_connection(sidecar, raw_origin, con
 def test_a_head_with_a_body_is_no_answer_to_the_next(sidecar, raw_origin, connect, paths) -> None:
     """A body sent in answer to HEAD is surplus."""
     raw_origin.on(paths[b"$P"], FAKE[:-4] + FAKE)
-    assert 200 == connect(sidecar).ask(filled(GET.replace(b"GET", b"HEAD") + b"\r\n", paths), "HEAD").status
-    assert_canary(connect(sidecar), paths)
+    for _ in range(4):
+        assert 200 == connect(sidecar).ask(filled(GET.replace(b"GET", b"HEAD") + b"\r\n", paths), "HEAD").status
+        assert_canary(connect(sidecar), paths)
 
 
 def test_a_body_that_comes_long_after_a_head_answers_nobody(sidecar, raw_origin, connect, paths) -> None:
     """(response-queue desync) Whoever announces a body to HEAD may send it later: all answers would be one off."""
     pause = threading.Event()
     raw_origin.on(paths[b"$P"], FAKE[:-4], lambda _: pause.wait(0.05) * b"" + FAKE)
-    assert 200 == connect(sidecar).ask(filled(GET.replace(b"GET", b"HEAD") + b"\r\n", paths), "HEAD").status
-    for _ in range(5):
-        assert_canary(connect(sidecar), paths)
+    for _ in range(3):
+        assert 200 == connect(sidecar).ask(filled(GET.replace(b"GET", b"HEAD") + b"\r\n", paths), "HEAD").status
+        for _ in range(5):
+            assert_canary(connect(sidecar), paths)

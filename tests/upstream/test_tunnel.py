@@ -234,6 +234,33 @@ async def test_a_deaf_origin_is_given_up(serve: Callable[..., Awaitable[Upstream
 
 
 @pytest.mark.parametrize(
+    ("frame", "code"),
+    [(b"\x88\x02\x03\xe8", 1000), (b"nonsense", 1002), (b"\x81\x02\xff\xfe", 1007)],
+    ids=["closed", "no-frame", "not-utf-8"],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_an_origin_that_closes_and_stays_is_cut_off(
+    serve: Callable[..., Awaitable[UpstreamRules]], frame: bytes, code: int, at_once: bool
+) -> None:
+    """Whether it closes or errs, with its handshake or later: the end comes in the time for a closing handshake."""
+
+    async def handler(peer) -> None:
+        head = b"HTTP/1.1 101 Go\r\nupgrade: websocket\r\nconnection: upgrade\r\n" + await accept_of(peer)
+        peer.say(head + frame if at_once else head)
+        if not at_once:
+            await peer.reader.read(1)
+            peer.say(frame)
+        await peer.gone()
+
+    tunnel = await opened(await serve(handler), limits=TunnelRules(ping_interval_s=30, close_s=0.05))
+    if not at_once:
+        await tunnel.send("go on")
+    closed = await asyncio.wait_for(tunnel.recv(), 2)
+    assert isinstance(closed, Closed)
+    assert closed.code == code
+
+
+@pytest.mark.parametrize(
     ("answer", "reason"),
     [
         pytest.param(b"", Reason.CLOSED_EARLY, id="closed"),
