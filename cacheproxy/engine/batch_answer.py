@@ -2,6 +2,7 @@
 
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -23,12 +24,18 @@ OF_THE_WHOLE = frozenset({
     b"signature-input",
 })  # fmt: skip
 """Fields that are true of one representation alone, not of its parts, nor of what it is part of."""
-_OF_ONE_ANSWER = OF_THE_WHOLE | {b"age", b"cache-control", b"cache-status", b"date", b"expires", b"x-cache"}
+_OF_ONE_ANSWER = OF_THE_WHOLE | {
+    b"age", b"cache-control", b"cache-status", b"content-encoding", b"date", b"expires", b"x-cache",
+}  # fmt: skip
 _CACHE_CONTROL = frozenset({b"cache-control"})
 _JSON = re.compile(rb"application/(?:[!#$&^_.+a-z0-9-]+\+)?json[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)
 _SPACE = re.compile(r"[ \t\n\r]*")
 _OPEN = re.compile(r"[ \t\n\r]*\[[ \t\n\r]*")
 _COMMA = re.compile(r",[ \t\n\r]*")
+_GZIP = 31
+"""zlib's name for it."""
+LARGEST_ELEMENT_BYTES = 1 << 20
+"""Of one that is unpacked: a few bytes in the store must not fill our memory."""
 NO_ELEMENT = b""
 """Stands for the element of an id that the origin does not know."""
 
@@ -52,7 +59,7 @@ def elements(rules: BatchRules, fields: Fields, content: bytes, wanted: Iterable
 
     An id that is not there is one that the origin does not know.
     """
-    if not _is_json(fields):
+    if is_coded(fields) or not _is_json(fields):
         raise UnusableError
     found: dict[str, bytes] = {}
     for value, text in _array(content):
@@ -74,11 +81,12 @@ def element_of(rules: BatchRules, one: str, entry: Entry) -> bytes | None:
     if entry.status != 200 or not _is_json(entry.fields):
         return None
     try:
-        value = json.loads(entry.body.decode("utf-8"), parse_constant=_refuse)
+        body = _uncoded(entry)
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
     known = isinstance(value, dict) and scalar_at(value, rules.id_field) == one
-    return entry.body.strip(b" \t\n\r") if known else None
+    return body.strip(b" \t\n\r") if known else None
 
 
 def merged(batch: Batch, pieces: Mapping[str, Piece], also: Sequence[Fields], now: float) -> Reply:
@@ -131,7 +139,23 @@ def _vary(answers: Sequence[Fields]) -> Iterator[Pair]:
 
 
 def _is_json(fields: Fields) -> bool:
-    return not is_coded(fields) and _JSON.fullmatch(fields.combined(b"content-type") or b"") is not None
+    return _JSON.fullmatch(fields.combined(b"content-type") or b"") is not None
+
+
+def _uncoded(entry: Entry) -> bytes:
+    """Its body, unpacked if it came by gzip, as many services answer browsers. ValueError for any other coding."""
+    if not is_coded(entry.fields):
+        return entry.body
+    if (entry.fields.combined(b"content-encoding") or b"").strip(b" \t").lower() != b"gzip":
+        raise ValueError("another coding")
+    unpacking = zlib.decompressobj(_GZIP)
+    try:
+        body = unpacking.decompress(entry.body, LARGEST_ELEMENT_BYTES)
+    except zlib.error as error:
+        raise ValueError("no gzip") from error
+    if not unpacking.eof or unpacking.unused_data:
+        raise ValueError("cut, too large, or followed by something")
+    return body
 
 
 def _array(content: bytes) -> Iterator[tuple[Any, bytes]]:

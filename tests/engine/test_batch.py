@@ -1,6 +1,7 @@
 """Requests for many ids: answered in order from single entries, and what is missing fetched in one request."""
 
 import asyncio
+import gzip
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -592,6 +593,18 @@ async def test_an_entry_that_varies_answers_those_it_fits(house, things: Things)
     assert 1 == house.origin.count()
     await house.ask("/users?ids=1,2", ("accept-language", "en"))
     assert 2 == house.origin.count()
+
+
+async def test_single_entries_that_came_by_gzip_are_elements(house) -> None:
+    """As services answer browsers; the array itself is in no coding, and says so to everybody."""
+    for one in ("1", "2"):
+        fields = Fields.of(JSON, ("content-encoding", "gzip"), ("vary", "accept-encoding"))
+        body = gzip.compress(b'{"id":%b,"v":"zipped"}' % one.encode())
+        house.origin.script(f"/users/{one}", Answer(fields=fields, body=body))
+        await house.ask(f"/users/{one}", ("accept-encoding", "gzip"))
+    answer = await house.ask("/users?ids=1,2", ("accept-encoding", "gzip"))
+    assert (b'[{"id":1,"v":"zipped"},{"id":2,"v":"zipped"}]', None, "HIT") == (
+        answer.body, answer["content-encoding"], answer["x-cache"])  # fmt: skip
 
 
 async def test_elements_that_are_too_large_are_answered_and_not_stored(build, things: Things) -> None:

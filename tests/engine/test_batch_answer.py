@@ -1,6 +1,7 @@
 """Arrays taken apart, and made of elements: byte by byte."""
 
 import contextlib
+import gzip
 import json
 from typing import Any
 
@@ -18,6 +19,7 @@ from cacheproxy.storage.contract import Entry
 PATH = PathPattern.parse("/things/{id}")
 RULES = BatchRules(param="ids", route="thing", own=(PathPattern.parse("/things"),), path=PATH, id_name="id")
 JSON = Fields.of(("content-type", "application/json; charset=utf-8"))
+GZIP = JSON.plus((b"content-encoding", b"gzip"))
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -107,7 +109,13 @@ def test_what_is_an_array_of_elements(content: bytes, absent: Absent, ids: list[
         (entry(b'{"id": 7}', status=203), None),
         (entry(b'{"id": 7}', fields=Fields()), None),
         (entry(b'{"id": 7}', fields=Fields.of(("content-type", "application/vnd.api+json"))), b'{"id": 7}'),
-        (entry(b'{"id": 7}', fields=JSON.plus((b"content-encoding", b"gzip"))), None),
+        (entry(gzip.compress(b'{"id": 7}'), fields=GZIP), b'{"id": 7}'),
+        (entry(gzip.compress(b'{"id": 7}')[:-1], fields=GZIP), None),
+        (entry(gzip.compress(b'{"id": 7}') + b"x", fields=GZIP), None),
+        (entry(gzip.compress(b'{"id": 7}' + b" " * (1 << 20)), fields=GZIP), None),
+        (entry(b'{"id": 7}', fields=GZIP), None),
+        (entry(b'{"id": 7}', fields=JSON.plus((b"content-encoding", b"br"))), None),
+        (entry(b'{"id": 7}', fields=JSON.plus((b"content-encoding", b"identity"))), b'{"id": 7}'),
         (entry(b'{"id": 8}'), None),
         (entry(b"[7]"), None),
         (entry(b'{"id": 7'), None),
