@@ -109,3 +109,68 @@ async def test_a_connection_says_where_it_is(connection: Connection) -> None:
     assert repr(connection) == "<Connection busy, used 1 times>"
     connection.abort()
     assert repr(connection) == "<Connection closed, used 1 times>"
+
+
+def told(connection: Connection) -> tuple[Exchange, list[str]]:
+    """A GET on ``connection``, and the state of that each time it is said that something is known."""
+    exchange, states = begin(connection), list[str]()
+    exchange.when_told(lambda: states.append(repr(connection)))
+    return exchange, states
+
+
+async def test_a_whole_response_is_told_of_when_the_connection_is_free_again(connection: Connection) -> None:
+    """Whoever is told may use it for the next request at once; there is nothing to be awaited."""
+    exchange, states = told(connection)
+    connection.data_received(OK[:-1])
+    assert (None, []) == (exchange.whole, states)
+    connection.data_received(OK[-1:])
+    assert ["<Connection idle, used 1 times>"] == states
+    assert exchange.whole is not None
+    assert (200, b"ok") == (exchange.whole[0].status, exchange.whole[1])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK,
+        b"HTTP/1.1 103 Early Hints\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n",
+        b"nonsense\r\n\r\n",
+    ],
+    ids=["interim", "interim-alone", "stream", "malformed"],
+)
+async def test_what_is_no_whole_response_is_told_of_once(connection: Connection, data: bytes) -> None:
+    """It is for who awaits the response, and hears of what came before he did."""
+    exchange, states = told(connection)
+    connection.data_received(data)
+    assert (None, 1) == (exchange.whole, len(states))
+
+
+async def test_who_follows_late_is_told_of_interim_responses_that_came_before(connection: Connection) -> None:
+    """And of those that come then, each once; 100 (Continue) is between the origin and us."""
+    exchange, heard = begin(connection), list[int]()
+    connection.data_received(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n")
+    exchange.follow(lambda head: heard.append(head.status))
+    connection.data_received(b"HTTP/1.1 102 Processing\r\n\r\n" + OK)
+    head, _ = await exchange.response()
+    assert ([103, 102], 200) == (heard, head.status)
+
+
+async def test_who_awaits_what_was_given_up_is_told_so(connection: Connection) -> None:
+    """Nobody waits for ever for an answer that cannot come."""
+    exchange = begin(connection)
+    exchange.abandon()
+    with pytest.raises(UpstreamError) as error:
+        await exchange.response()
+    assert (Reason.SHUT_DOWN, True) == (error.value.reason, connection.closed)
+
+
+async def test_heads_that_are_the_same_bytes_are_the_same_object(connection: Connection) -> None:
+    """So what is made of one can be remembered; others are told apart by a single byte."""
+    heads = []
+    connection.adopt(on_idle=lambda _: None, on_gone=lambda _: None)
+    for data in (OK, OK, OK.replace(b"OK", b"ok", 1)):
+        exchange = begin(connection)
+        connection.data_received(data)
+        heads.append((await exchange.response())[0])
+    assert (True, False) == (heads[0] is heads[1], heads[1] is heads[2])

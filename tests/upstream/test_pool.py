@@ -298,3 +298,24 @@ def in_use(task: asyncio.Task[Connection]) -> bool:
     if task.cancelled() or task.exception() is not None:
         return False
     return task.result()._user is not None and not task.result().closed
+
+
+async def test_what_is_idle_is_had_at_once_and_nothing_else_is() -> None:
+    """No connection is opened for it, nobody who waits is passed over, and a closed pool has none."""
+    dial = Dial()
+    pool = Pool(dial, size=1, wait_s=5, keepalive_s=60)
+    assert pool.idle() is None
+    connection = await pool.acquire()
+    User(connection)
+    waiting = asyncio.create_task(pool.acquire())
+    await asyncio.sleep(0)
+    connection.finish()
+    assert pool.idle() is None
+    assert await waiting is connection
+    User(connection)
+    connection.finish()
+    assert pool.idle() is connection
+    User(connection)
+    connection.finish()
+    pool.close()
+    assert (None, 1) == (pool.idle(), len(dial.opened))

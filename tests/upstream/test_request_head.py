@@ -10,7 +10,7 @@ from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.upstream.bodies import BytesBody, PartsBody
 from cacheproxy.upstream.contract import RequestBody
-from cacheproxy.upstream.request_head import authority, render
+from cacheproxy.upstream.request_head import authority, identified, prepare, render
 
 HOST = Fields.of(("host", "a.example"))
 
@@ -118,3 +118,19 @@ def test_one_request_is_rendered_or_none(target: bytes, pairs: list[tuple[bytes,
     assert events[0].target == target
     assert [type(event) for event in events[-1:]] == [h11.EndOfMessage]
     assert server.trailing_data == (b"", False)
+
+
+def test_what_is_prepared_is_the_request_under_each_id() -> None:
+    """One request each time, which differs in nothing but its id."""
+    request = RequestHead(method="PUT", target=b"/a", fields=HOST)
+    prepared = prepare(request, BytesBody(b"abc"))
+    for request_id in (b"one", b"two"):
+        identified_by = Fields((*HOST, (b"x-request-id", request_id)))
+        whole = render(request.with_fields(identified_by), BytesBody(b"abc"), b"")
+        assert sorted(whole.split(b"\r\n")) == sorted(identified(prepared, request_id).split(b"\r\n"))
+
+
+def test_a_request_to_no_host_in_particular_is_not_prepared() -> None:
+    """The origin's own host would be put in, which may be another by then."""
+    with pytest.raises(ValueError, match="no host"):
+        prepare(RequestHead(method="GET", target=b"/"), None)
