@@ -7,7 +7,7 @@ from pydantic import Field, TypeAdapter, ValidatorFunctionWrapHandler, WithJsonS
 from cacheproxy.policy.model_types import Model, WarmRequests, warm_request
 from cacheproxy.policy.warming import WarmRules
 
-MAX_MOST_USED = 10_000
+MAX_MOST_USED = 1000
 
 
 class WarmModel(Model):
