@@ -35,6 +35,8 @@ from cacheproxy.storage.contract import Store as Storage
 MAX_ANSWER_BYTES = 4 << 20
 """A larger answer is not taken apart: that would keep everybody else waiting."""
 _ACCEPT_ENCODING = b"accept-encoding"
+_TO_ONE_REQUEST = frozenset({206, 304, 412, 416})
+"""Answers to a condition or a range: ours had none, and the client's may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Usable:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """The origin's answer as it came: nothing of it may be stored. ``content`` is None where it was too large."""
+    """The origin's answer as it came: nothing of it may be stored. ``content`` is None where it is for nobody."""
 
     head: ResponseHead
     content: bytes | None
@@ -125,6 +127,16 @@ class Asking:
         return replace(self.client, target=target, fields=fields)
 
 
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    head: ResponseHead
+    content: bytes | None
+    requested_at: float
+    received_at: float
+    stamp: Stamp | None
+    asked_at: float
+
+
 class BatchCarrier:
     """Asks the origin for many, and stores each."""
 
@@ -155,42 +167,32 @@ class BatchCarrier:
     async def _write(self, entry: Entry) -> None:
         await self._degrade.instead(Role.CACHE, self._store.write(entry), None)
 
-    def _judge(self, asking: Asking, arrived: "_Arrived") -> Usable | Unusable:
+    def _judge(self, asking: Asking, arrived: _Arrived) -> Usable | Unusable:
         head, content = arrived.head, arrived.content
         if head.status != 200 or content is None:
-            return Unusable(head, content)
+            return Unusable(head, None if head.status in _TO_ONE_REQUEST else content)
         part = ResponseHead(200, head.fields.without(OF_THE_WHOLE))
         single = asking.single
         verdict = assess(single, part, asking.rules, requested_at=arrived.requested_at, received_at=arrived.received_at)
-        reason = _refusal(asking, head, verdict)
-        if isinstance(verdict, Pass) or reason is not None:
-            self._recorder.event(Event.NOT_STORED, reason or PassReason.PERSONALISED)
-            return Unusable(head, content, reason or PassReason.PERSONALISED)
+        terms = _terms(asking, head, verdict)
+        if isinstance(terms, PassReason):
+            self._recorder.event(Event.NOT_STORED, terms)
+            return Unusable(head, content, terms)
         try:
             wanted = [each.one.id for each in asking.wanted]
             found = elements(asking.batch.rules, head.fields, content, wanted)
         except UnusableError:
             return Unusable(head, content)
-        return _usable(asking, arrived, _for_any_coding(verdict, single), found)
+        return _usable(asking, arrived, _for_any_coding(terms, single), found)
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrived:
-    head: ResponseHead
-    content: bytes | None
-    requested_at: float
-    received_at: float
-    stamp: Stamp | None
-    asked_at: float
-
-
-def _refusal(asking: Asking, head: ResponseHead, verdict: Store | Pass) -> PassReason | None:
-    """Why nothing of the answer may be stored; None where it may."""
+def _terms(asking: Asking, head: ResponseHead, verdict: Store | Pass) -> Store | PassReason:
+    """On what terms the answer may be stored, or why it may not."""
     if isinstance(verdict, Pass):
         return verdict.reason
     if response_tags(head.fields).refused:
         return PassReason.TAGS
-    return None if asking.personal.isdisjoint(verdict.vary) else PassReason.PERSONALISED
+    return verdict if asking.personal.isdisjoint(verdict.vary) else PassReason.PERSONALISED
 
 
 def _for_any_coding(verdict: Store, single: RequestHead) -> Store:

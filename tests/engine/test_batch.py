@@ -527,6 +527,15 @@ async def test_what_is_no_array_of_elements_is_passed_on(house, body: bytes, kin
     assert 2 == house.origin.count()
 
 
+@pytest.mark.parametrize("status", [206, 304, 412, 416])
+async def test_an_answer_to_what_was_not_asked_is_for_nobody(house, status: int) -> None:
+    """The origin got no condition and no range from us; the client's own request may have them."""
+    house.origin.script("/users?ids=1,2", Answer(status=status), Answer(fields=Fields.of(JSON), body=b"[]"))
+    answer = await house.ask("/users?ids=1,2", ("if-none-match", '"1"'))
+    assert (200, b"[]", 2) == (answer.status, answer.body, house.origin.count())
+    assert b'"1"' == house.origin.received[-1].head.fields.get(b"if-none-match")
+
+
 @pytest.mark.parametrize(
     "unusable",
     [
