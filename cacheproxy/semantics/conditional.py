@@ -1,6 +1,6 @@
 """Conditional requests, of clients to us and of ours to the origin (RFC 9110 §13, RFC 9111 §4.3)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from cacheproxy.semantics.dates import parse_http_date
@@ -10,6 +10,9 @@ from cacheproxy.semantics.ranges import Missing
 from cacheproxy.semantics.validators import entity_tags, weak_match
 
 CONDITIONS = frozenset({b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range"})
+
+MAX_OFFERED_BYTES = 2048
+"""Of entity tags in one question to the origin: who made it give many long ones must not make it refuse the next."""
 
 _NOT_IN_304 = frozenset({
     b"content-disposition", b"content-encoding", b"content-language", b"content-length", b"content-md5",
@@ -62,14 +65,25 @@ def revalidation_fields(request: Fields, stored: Sequence[Fields]) -> Fields:
     The client's own conditions and range are replaced: they are answered from what comes of this. Last-Modified is
     sent for a single response only, as a 304 to a date would not say which of several it means.
     """
-    etags = dict.fromkeys(etag for fields in stored if (etag := fields.get(b"etag")))
+    etags = _offered(etag for fields in stored if (etag := fields.get(b"etag")))
     conditions: list[Pair] = []
     if etags:
-        conditions.append((b"if-none-match", b", ".join(etags)))
+        conditions.append((b"if-none-match", etags))
     modified = stored[0].get(b"last-modified") if len(stored) == 1 else None
     if modified:
         conditions.append((b"if-modified-since", modified))
     return request.without(CONDITIONS | {b"range"}).plus(*conditions)
+
+
+def _offered(etags: Iterable[bytes]) -> bytes:
+    """The first of ``etags`` and as many of the others as an origin surely takes in one field."""
+    best, *others = dict.fromkeys(etags) or [b""]
+    offered = best
+    for etag in others:
+        if len(offered) + 2 + len(etag) > MAX_OFFERED_BYTES:
+            break
+        offered += b", " + etag
+    return offered
 
 
 def fill_fields(request: Fields, *, keep_range: bool = False) -> Fields:

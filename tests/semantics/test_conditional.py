@@ -148,6 +148,16 @@ def test_the_origin_is_asked_about_what_is_stored(stored: list[Lines], asked: li
     assert list(fields) == [(b"foo", b"1"), *asked]
 
 
+def test_an_origin_is_not_asked_about_more_than_it_takes() -> None:
+    """However many variants were stored under long entity tags: the best is offered, and others as far as they fit."""
+    stored = [Fields.of(("etag", f'"{number:0300}"')) for number in range(32)]
+    offered = revalidation_fields(Fields(), stored).get(b"if-none-match") or b""
+    assert offered.startswith(b'"%0300d", "' % 0)
+    assert len(offered) <= 2048
+    huge = revalidation_fields(Fields(), [Fields.of(("etag", '"' + "x" * 5000 + '"'))])
+    assert 5002 == len(huge.get(b"if-none-match") or b"")
+
+
 @pytest.mark.parametrize(
     ("keep_range", "kept"), [(False, [b"foo"]), (True, [b"foo", b"range", b"if-range"])], ids=["whole", "range"]
 )
