@@ -19,6 +19,7 @@ routes:
       ttl: 60s
       key: "kept:{id}"
       stale_while_revalidate: 60s
+      stale_if_error: 1h
       early_refresh: true
       store_when: {header.x-draft: absent}
   - name: neither
@@ -128,6 +129,14 @@ async def test_nothing_stale_is_refreshed_where_nothing_may_be_stored(house) -> 
     await house.quiet()
     assert "cacheproxy; fwd=stale; fwd-status=200; detail=store-when" == draft["cache-status"]
     assert (b"public", "STALE") == ((stale := await house.ask("/kept/1")).body, stale["x-cache"])
+
+
+async def test_nothing_stale_stands_in_where_nothing_may_be_stored(house) -> None:
+    """The cache has no part in what is not a hit: the origin's error is the answer."""
+    house.origin.script("/kept/1", ok(b"public"), UpstreamError(502, "connect-refused", sent=False))
+    await house.ask("/kept/1")
+    house.clock.pass_s(61)
+    assert 502 == (await house.ask("/kept/1", DRAFT)).status
 
 
 async def test_a_revalidation_is_none_where_nothing_may_be_stored(house) -> None:
