@@ -9,6 +9,8 @@ import httpx
 from starlette.requests import Request
 
 ASK_S = 5.0
+LIFE_S = 0.5
+"""How long a worker may take to show that it is alive before another is asked instead."""
 LONGEST_S = 75.0
 """Longer than a purge may wait for replicas, and than an event stream is silent."""
 OF_A_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"})
@@ -57,9 +59,7 @@ class Members:
 
     async def one(self, request: Request, body: bytes) -> httpx.Response | None:
         """The answer of the first worker that has one, its body yet to be read; to be closed."""
-        for member in self.all:
-            if not member.alive():
-                continue
+        for member in await self._candidates(request):
             try:
                 return await self._clients[member.name].send(_onward(request, body), stream=True)
             except httpx.ConnectError:
@@ -67,6 +67,14 @@ class Members:
             except httpx.TransportError:
                 return None  # it may have begun: nobody else may do it again
         return None
+
+    async def _candidates(self, request: Request) -> Sequence[Member]:
+        """The workers from the first that shows life: one that stands still would do nothing, nor let another."""
+        alive = [member for member in self.all if member.alive()]
+        for at, member in enumerate(alive):
+            if await self._ask(member, _onward(request, b"", "/livez"), LIFE_S) is not None:
+                return alive[at:]
+        return alive  # they may be starting
 
     async def _ask(self, member: Member, request: httpx.Request, within_s: float) -> httpx.Response | None:
         if not member.alive():

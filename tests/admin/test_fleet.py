@@ -28,6 +28,8 @@ class Worker:
     alive: bool = True
     starts: int = 1
     asked: list[str] = field(default_factory=list)
+    stopped: bool = False
+    goes_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     def app(self) -> Starlette:
         """Its answers."""
@@ -38,6 +40,8 @@ class Worker:
     async def answer(self, request) -> Response:
         """Readiness, metrics, or what was asked for."""
         path = request.url.path
+        if self.stopped:
+            await self.goes_on.wait()
         self.asked.append(f"{request.method} {path} {(await request.body()).decode()}".strip())
         if self.refusal:
             return JSONResponse({"reason": "no"}, self.refusal)
@@ -144,7 +148,18 @@ async def test_one_worker_does_what_one_can_do(fleet):
     (one, two), client, _ = fleet
     answer = await client.post("/api/v1/purge", content=b'{"all":true}')
     assert {"by": "one", "host": "localhost"} == answer.json()
-    assert (['POST /api/v1/purge {"all":true}'], []) == (one.asked, two.asked)
+    assert (['POST /api/v1/purge {"all":true}'], []) == (one.asked[1:], two.asked)
+
+
+async def test_a_worker_that_stands_still_holds_up_nothing(fleet):
+    """A purge is asked of the first that shows life, and of none but that one."""
+    (one, two), client, _ = fleet
+    one.stopped = True
+    answer = await client.post("/api/v1/purge", content=b'{"all":true}')
+    one.goes_on.set()
+    assert "two" == answer.json()["by"]
+    assert ["GET /livez", 'POST /api/v1/purge {"all":true}'] == two.asked
+    assert {"GET /livez"} >= set(one.asked)
 
 
 async def test_the_next_one_does_it_where_the_first_is_gone(fleet):

@@ -90,6 +90,8 @@ class Load:
     """Whether events are plain messages, which only those hear who listen."""
     readers: int = 5
     """On each replica."""
+    writers: int = 1
+    """The same."""
     purgers: int = 4
     """The same. Where a replica does not answer they wait, so there are several."""
     history: History = field(default_factory=History)
@@ -103,7 +105,7 @@ class Load:
     async def running(self) -> AsyncIterator[None]:
         """Load while the block runs."""
         jobs = [self._read(place) for place in self.places for _ in range(self.readers)]
-        jobs += [self._write(place) for place in self.places]
+        jobs += [self._write(place) for place in self.places for _ in range(self.writers)]
         jobs += [self._purge(place) for place in self.places for _ in range(self.purgers)] + [self._publish()]
         async with asyncio.TaskGroup() as tasks:
             for job in jobs:

@@ -1,4 +1,4 @@
-"""Three replicas under load, while all that they are made of is killed, stopped, emptied and cut off.
+"""Three replicas, or three workers, under load, while what they are made of is killed, stopped, emptied and cut off.
 
 Every answer is noted with its time, and looked at afterwards. ``CHAOS_S=600`` makes each run so much longer, by faults
 drawn at random; ``CHAOS_SEED`` draws them again.
@@ -7,9 +7,11 @@ drawn at random; ``CHAOS_SEED`` draws them again.
 import asyncio
 import os
 import random
+import re
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from .chaos_faults import Faults, Replica
+from .chaos_history import LEASE_S, Trouble
 from .chaos_load import Load, Wire
 from .chaos_origin import Versions
 from .conftest import Origin, StartSidecars, await_answer, free_port
@@ -26,6 +29,8 @@ pytestmark = pytest.mark.e2e
 MORE_S = float(os.environ.get("CHAOS_S", "0"))
 SEED = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(1 << 32))
 CALM_S = 0.7
+READERS = 15
+STARTED = re.compile(r'"worker": (\d+), "pid": (\d+), .*"event": "worker_started"')
 GROWTH_BYTES = 48 << 20
 Plan = list[tuple[Callable[[float], Awaitable[None]], float]]
 STRICT, LENIENT = "/v/", "/s/"
@@ -94,21 +99,30 @@ def drawn(lane: Plan) -> Plan:
 
 
 @pytest.fixture
-def site(sidecars: StartSidecars, valkeys, tmp_path: Path, on_gap: str) -> Iterator[Site]:
-    """Three replicas, a Valkey that keeps what it has, and an origin that can be killed."""
+def things(tmp_path: Path) -> Iterator[tuple[Origin, Versions]]:
+    """An origin that can be killed, and what it knows."""
     file, port = tmp_path / "versions", free_port()
     versions = Versions(file)
     args = [sys.executable, str(Path(__file__).with_name("chaos_origin.py")), str(port), str(file)]
     origin = Origin(args, tmp_path / "origin.log", port=port)
     origin.start()
     await_answer(origin, f"{origin.url}/v/{len(PATHS)}")
+    yield origin, versions
+    origin.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def site(sidecars: StartSidecars, valkeys, things: tuple[Origin, Versions], on_gap: str) -> Site:
+    """Three replicas, and a Valkey that keeps what it has."""
+    origin, versions = things
     server = valkeys("--appendonly", "yes", "--appendfsync", "always")
     started = sidecars(3, server.url, policy=POLICY.replace("ON_GAP", on_gap), upstream=origin.url)
     replicas = [Replica(number=number, sidecar=sidecar) for number, sidecar in enumerate(started)]
-    load = Load(places=replicas, origin_port=port, redis_url=server.url, paths=PATHS, plain_events=on_gap == "clear")
+    load = Load(
+        places=replicas, origin_port=origin.port, redis_url=server.url, paths=PATHS, plain_events=on_gap == "clear"
+    )
     faults = Faults(replicas=replicas, server=server, origin=origin, history=load.history)
-    yield Site(replicas=replicas, faults=faults, load=load, versions=versions)
-    origin.end(signal.SIGKILL)
+    return Site(replicas=replicas, faults=faults, load=load, versions=versions)
 
 
 @pytest.mark.timeout(120 + 3 * MORE_S)
@@ -149,3 +163,43 @@ async def one_fill_each(site: Site) -> None:
         assert site.versions.asked(number) == before + 1
     admin.close()
     origin.close()
+
+
+@pytest.fixture
+def crew(sidecars: StartSidecars, things: tuple[Origin, Versions], valkey: str) -> Load:
+    """Load on one sidecar of three workers. Which of them a connection is with, only the kernel knows."""
+    policy = POLICY.replace("ON_GAP", "keep")
+    [sidecar] = sidecars(1, valkey, policy=policy, upstream=things[0].url, CACHEPROXY_WORKERS="3")
+    places = [Replica(number=0, sidecar=sidecar)]
+    return Load(places=places, origin_port=things[0].port, redis_url=valkey, paths=PATHS, readers=READERS, writers=0)
+
+
+async def test_three_workers_stay_true_when_one_is_killed_and_one_is_stopped(crew: Load) -> None:
+    """Purges through the one admin port hold for all; who is with the dead one loses a connection, once."""
+    [replica] = crew.places
+    history = crew.history
+    async with crew.running():
+        await asyncio.sleep(1)
+        history.troubles.append(killing := Trouble(0, time.monotonic()))
+        os.kill(killed := worker_pid(replica, 0), signal.SIGKILL)
+        while (stopped := worker_pid(replica, 0)) == killed:  # noqa: ASYNC110 - the event is in another process
+            await asyncio.sleep(0.02)
+        await asyncio.to_thread(replica.sidecar.ready)
+        killing.until = time.monotonic()
+        os.kill(stopped, signal.SIGSTOP)
+        await asyncio.sleep(2 * LEASE_S)
+        before = crew.purged
+        await asyncio.sleep(1)
+        os.kill(stopped, signal.SIGCONT)
+        assert crew.purged > before, "nobody could purge while a worker stood still"
+        await asyncio.sleep(1)
+    history.settle(crew.written)
+    wrong = history.violations([LENIENT])
+    assert not wrong, "\n".join(wrong)
+    assert sum(answer.status == 0 for answer in history.answers) <= READERS
+    assert len(history.answers) > 1000
+
+
+def worker_pid(replica: Replica, number: int) -> int:
+    """The process of a worker, as the log tells it last."""
+    return [int(pid) for of, pid in STARTED.findall(replica.sidecar.log.read_text()) if int(of) == number][-1]
