@@ -54,7 +54,7 @@ def passage_of(exchange: Exchange, active: Active, alone: FillJob | None = None)
     """
     asked = exchange.asked_elsewhere or exchange.session is not None or exchange.seal_secret or exchange.route.limits
     stored = exchange.key is not None and alone is None
-    if asked or stored or b"expect" in exchange.request.fields:
+    if asked or stored or exchange.route.batch is not None or b"expect" in exchange.request.fields:
         return None
     given = exchange.request.fields.get(b"x-request-id") or b""
     return Passage(
