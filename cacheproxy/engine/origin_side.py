@@ -25,6 +25,7 @@ class OriginSide:
         self._recorder = recorder
         self._clock = clock
         self._known: dict[int, tuple[RequestHead, bool, Fields]] = {}
+        """By the identity of the fields, which are the same object for heads that differ in their targets alone."""
 
     async def send(
         self, exchange: Exchange, request: RequestHead, body: RequestBody | None
@@ -63,18 +64,24 @@ class OriginSide:
     def _kept(self, exchange: Exchange, request: RequestHead) -> Fields:
         """What goes on of the fields of ``request``, less its id. A head that came before is not gone through again."""
         cached = exchange.route.cache is not None
-        known = self._known.get(id(request))
-        if known is not None and known[0] is request and known[1] is cached:
+        known = self._known.get(id(request.fields))
+        if known is not None and known[1] is cached and _is_alike(known[0], request):
             return known[2]
         fields = request_fields(request, protected=exchange.identity_names, surrogate=cached).without(_REQUEST_ID)
-        if request is exchange.request:
+        if request.fields is exchange.request.fields:
             self._remember(request, fields, cached=cached)
         return fields
 
     def _remember(self, request: RequestHead, fields: Fields, *, cached: bool) -> None:
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
-        self._known[id(request)] = (request, cached, fields)
+        self._known[id(request.fields)] = (request, cached, fields)
+
+
+def _is_alike(known: RequestHead, request: RequestHead) -> bool:
+    """Whether they are the same to the next hop, their targets aside."""
+    same = known.method == request.method and known.http_version == request.http_version
+    return known.fields is request.fields and same
 
 
 def _onward(exchange: Exchange) -> OnInterim | None:

@@ -8,7 +8,7 @@ from cacheproxy.policy.identity import TenantSource
 from cacheproxy.semantics.authority import without_own_port
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.server.forwarded import UNIX, believable, client_address, forwarding_fields, is_trusted
-from cacheproxy.server.head import Framing, parse_head
+from cacheproxy.server.head import Framing, parse_head, split_target
 
 MEMO_HEADS = 1024
 MEMO_HEAD_BYTES = 4096
@@ -27,13 +27,17 @@ class Arrived:
 
 
 class Adapter:
-    """Reads heads for one listener. A head that was read lately from the same peer is not read again."""
+    """Reads heads for one listener. What was read lately from the same peer is not read again.
+
+    That is so for whole heads, and for heads less their targets: one client asks for many things in the same words.
+    """
 
     def __init__(self, engine: Engine, port: int) -> None:
         """Read for ``engine`` what comes in on ``port``."""
         self._engine = engine
         self._port = port
-        self._read_lately = lru_cache(maxsize=MEMO_HEADS)(self._read)
+        self._read_lately = lru_cache(maxsize=MEMO_HEADS)(self._read_by_parts)
+        self._rest_lately = lru_cache(maxsize=MEMO_HEADS)(self._read)
         self.trusts = lru_cache(maxsize=MEMO_HEADS)(self._trusts)
         """Whether a peer (an address, empty for a unix socket) is a proxy that is believed."""
 
@@ -44,6 +48,7 @@ class Adapter:
     def forget(self) -> None:
         """Read every head anew: the policy has changed."""
         self._read_lately.cache_clear()
+        self._rest_lately.cache_clear()
         self.trusts.cache_clear()
 
     def understand(self, request: RequestHead, peer: str) -> tuple[RequestHead, Client]:
@@ -72,6 +77,16 @@ class Adapter:
 
     def _trusts(self, peer: str) -> bool:
         return is_trusted(peer or UNIX, self._engine.active.policy.trusted_proxies)
+
+    def _read_by_parts(self, raw: bytes, scheme: str, peer: str) -> Arrived:
+        split = split_target(raw)
+        if split is None:
+            return self._read(raw, scheme, peer)
+        target, rest = split
+        arrived = self._rest_lately(rest, scheme, peer)
+        if arrived.framing.upgrades:
+            return self._read(raw, scheme, peer)  # whose head must fit whole into what reads it next
+        return replace(arrived, request=replace(arrived.request, target=target))
 
     def _read(self, raw: bytes, scheme: str, peer: str) -> Arrived:
         request, framing = parse_head(raw, scheme)

@@ -30,6 +30,7 @@ FIELD_LINES = re.compile(_FIELD_LINES)
 _HEAD = re.compile(
     rb"(?P<method>" + _TOKEN + rb") (?P<target>[\x21-\x7e]+) HTTP/(?P<version>[0-9]\.[0-9])\r\n" + _FIELD_LINES
 )
+_ORIGIN_FORM = re.compile(rb"(?P<method>" + _TOKEN + rb") (?P<target>/[\x21\x22\x24-\x7e]*) (?=HTTP/1\.[01]\r\n)")
 _AUTHORITY = re.compile(rb"(?:[A-Za-z0-9\-._~]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://(?P<authority>[^/?]*)(?P<target>.*)")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -75,6 +76,21 @@ def split_head(buffer: bytes) -> tuple[bytes, bytes] | None:
     if (line and not line.endswith(b"\r\n")) or (buffer and buffer[:1] in b" \t\n\x16\x80"):
         raise ClientError(400, "malformed-head", "the request head is not HTTP/1.1")
     return None
+
+
+def split_target(raw: bytes) -> tuple[bytes, bytes] | None:
+    """The target of the head ``raw``, and that head with ``/`` in its place; None where its target is anything unusual.
+
+    In origin-form the target and the rest mean what they mean whatever the other is, so that they can be read apart.
+    """
+    line = _ORIGIN_FORM.match(raw)
+    if line is None or len(line["target"]) > MAX_TARGET_BYTES:
+        return None
+    try:
+        httptools.HttpRequestParser(_Collector()).feed_data(b"GET %b HTTP/1.1\r\n\r\n" % line["target"])
+    except httptools.HttpParserError:
+        return None
+    return line["target"], b"%b / %b" % (line["method"], raw[line.end() :])
 
 
 def parse_head(raw: bytes, scheme: str = "http") -> tuple[RequestHead, Framing]:

@@ -1,9 +1,12 @@
 """From bytes to what the engine understands."""
 
+from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cacheproxy.errors import ClientError
 from cacheproxy.policy.identity import TenantRules, TenantSource
@@ -72,6 +75,54 @@ def test_a_head_is_read_once_for_each_peer_and_scheme() -> None:
     assert "203.0.113.9" == first.client.address
     assert CLIENT == reader.read(raw, "http", CLIENT).client.address
     assert "https" == reader.read(raw, "https", CLIENT).request.scheme
+
+
+ODD = st.sampled_from(
+    [b"/", b"//", b"*", b"http://b.example/", b"#", b"%", b"%zz", b"?", b"\\", b'"', b"{", b"\x7f", b"\xe9", b" "]
+)
+TARGETS = st.lists(ODD | st.binary(min_size=1, max_size=3), max_size=4).map(b"".join)
+LINES = (
+    b"Host: a.example\r\n",
+    b"Host: a.example\r\nX-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Host: b.example\r\n",
+    b"Host: a.example\r\nConnection: upgrade, x-hop\r\nUpgrade: websocket\r\nX-Hop: 1\r\n",
+    b"Host: a.example\r\nContent-Length: 3\r\nExpect: 100-continue\r\n",
+    b"Host: a.example\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+    b"Host: a.example\r\nX : 1\r\n",
+    b"X: 1\r\n",
+)
+
+
+def _outcome(read: Callable[[], object]) -> object:
+    try:
+        return read()
+    except ClientError as error:
+        return error.status, error.reason
+
+
+@settings(max_examples=500)
+@given(
+    st.sampled_from([b"GET", b"POST", b"OPTIONS", b"CONNECT", b"BREW", b"get"]),
+    TARGETS | TARGETS.map(b"/".__add__),
+    st.sampled_from([b"1.1", b"1.0", b"2.0"]),
+    st.sampled_from(LINES),
+    st.sampled_from([PROXY, CLIENT]),
+)
+def test_a_target_is_read_apart_as_it_is_in_its_head(
+    method: bytes, target: bytes, version: bytes, lines: bytes, peer: str
+) -> None:
+    """What was remembered of other heads with the same lines changes nothing: not what is understood, nor refused."""
+    reader, raw = adapter(), b"%b %b HTTP/%b\r\n%b\r\n" % (method, target, version, lines)
+    for before in (b"/", b"/a?b", b"*", b"http://c.example/"):
+        _outcome(lambda before=before: reader.read(raw.replace(target, before, 1), "http", peer))
+    whole = _outcome(lambda: reader._read(raw, "http", peer))
+    assert whole == _outcome(lambda: reader.read(raw, "http", peer))
+
+
+def test_heads_that_differ_in_their_targets_share_what_else_was_read() -> None:
+    """So that what follows from their fields can be remembered by those."""
+    reader, head = adapter(), b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n"
+    one, other = (reader.read(head % target, "http", CLIENT).request for target in (b"/a", b"/b?c"))
+    assert (b"/a", b"/b?c", True) == (one.target, other.target, one.fields is other.fields)
 
 
 def test_a_new_policy_reads_anew() -> None:
