@@ -1,8 +1,10 @@
 """Header fields: ordered pairs of bytes, names lower-case, never a dict (RFC 9110 §5)."""
 
 from collections.abc import Collection, Iterable, Iterator
+from operator import itemgetter
 
 Pair = tuple[bytes, bytes]
+_name_of = itemgetter(0)
 
 
 class Fields:
@@ -23,7 +25,7 @@ class Fields:
     def names(self) -> frozenset[bytes]:
         """Every name once. Most questions about fields are answered by its not being here."""
         if self._known is None:
-            self._known = frozenset([pair[0] for pair in self.pairs])
+            self._known = frozenset(map(_name_of, self.pairs))
         return self._known
 
     def get(self, name: bytes) -> bytes | None:
@@ -50,13 +52,19 @@ class Fields:
 
     def without(self, names: Collection[bytes]) -> "Fields":
         """These fields less every line whose name is in ``names``."""
-        if self.names().isdisjoint(names):
+        known = self.names()
+        if known.isdisjoint(names):
             return self
-        return Fields([pair for pair in self.pairs if pair[0] not in names])
+        rest = Fields([pair for pair in self.pairs if pair[0] not in names])
+        rest._known = known.difference(names)
+        return rest
 
     def plus(self, *pairs: Pair) -> "Fields":
         """These fields with ``pairs`` appended."""
-        return Fields((*self.pairs, *pairs))
+        more = Fields((*self.pairs, *pairs))
+        if self._known is not None:
+            more._known = self._known.union(map(_name_of, pairs))
+        return more
 
     def replaced(self, name: bytes, value: bytes) -> "Fields":
         """These fields with exactly one line of ``name``, at the end."""

@@ -1,5 +1,8 @@
 """Ordered field lines (RFC 9110 §5), and the heads they are part of."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead
 
@@ -27,6 +30,31 @@ def test_a_change_is_a_new_object() -> None:
     assert list(FIELDS.without([b"a"]).plus((b"c", b"4"))) == [(b"b", b"2"), (b"c", b"4")]
     assert list(FIELDS.replaced(b"a", b"9")) == [(b"b", b"2"), (b"a", b"9")]
     assert len(FIELDS) == 3
+
+
+names = st.sampled_from([b"a", b"b", b"c", b"d"])
+lines = st.lists(st.tuples(names, st.just(b"v")), max_size=6)
+changes = st.lists(
+    st.one_of(
+        st.tuples(st.just("look"), st.just(())),
+        st.tuples(st.just("without"), st.tuples(st.frozensets(names) | st.tuples(names, names))),
+        st.tuples(st.just("plus"), lines.map(tuple)),
+        st.tuples(st.just("replaced"), st.tuples(names, st.just(b"w"))),
+    ),
+    max_size=8,
+)
+
+
+@given(lines, changes)
+def test_what_is_known_of_the_names_is_true_of_the_lines(begun, steps) -> None:
+    """However they were made, and whatever was asked of those that they were made from."""
+    fields = Fields(begun)
+    for method, arguments in steps:
+        if method == "look":
+            assert (b"a" in fields) == (b"a" in {name for name, _ in fields})
+        else:
+            fields = getattr(fields, method)(*arguments)
+    assert fields.names() == {name for name, _ in fields}
 
 
 def test_equal_lines_are_equal_fields() -> None:
