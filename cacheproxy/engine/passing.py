@@ -90,9 +90,12 @@ class Passing:
         self._now, self._monotonic = clock.now, clock.monotonic
         self._request_ids = RequestIds()
 
-    def prepare(self, passage: Passage) -> Prepared:
-        """What goes on to the origin each time."""
-        return self._origin.prepare(passage.exchange, passage.sent)
+    def prepare(self, passage: Passage) -> tuple[Passage, Prepared]:
+        """``passage`` less what was its one request's own (its body, its client), and what goes on each time."""
+        prepared = self._origin.prepare(passage.exchange, passage.sent)
+        exchange = replace(passage.exchange, body=None, on_interim=None)
+        alone = None if passage.alone is None else replace(passage.alone, exchange=exchange)
+        return replace(passage, exchange=exchange, alone=alone), prepared
 
     def begin(self, passage: Passage, prepared: Prepared, content: bytes | None) -> Begun | None:
         """Send it on, with ``content`` if it has any; None where that cannot be done at once."""

@@ -110,7 +110,7 @@ class PassingLane:
                 self._ways.clear()
             self._ways[id(arrived)] = _Way(arrived)
         elif way.passage is None:
-            way.passage, way.prepared = passage, self._passing.prepare(passage)
+            way.passage, way.prepared = self._passing.prepare(passage)
 
     def clear(self) -> None:
         """Forget everything: the policy has changed."""

@@ -586,6 +586,18 @@ async def test_what_is_known_is_bounded(house: House, monkeypatch: pytest.Monkey
         assert house.handled == 0
 
 
+async def test_no_body_and_no_connection_is_kept_with_what_is_known(house: House) -> None:
+    """A thousand heads may be known for long; what came with one of them, and who sent it, is let go."""
+    await house.known(GET.replace(b"GET", b"POST") + b"Content-Length: 2\r\n\r\n{}")
+    await _hot(house)
+    passages = [way.passage for way in house.application.edge.passing._ways.values()]
+    assert [False, True] == [passage.alone is not None for passage in passages if passage is not None]
+    for passage in passages:
+        assert passage is not None
+        exchanges = [passage.exchange, *([passage.alone.exchange] if passage.alone else [])]
+        assert {(None, None)} == {(exchange.body, exchange.on_interim) for exchange in exchanges}
+
+
 async def test_a_new_policy_forgets_what_the_old_one_knew(house: House) -> None:
     """The ordinary way decides anew."""
     await house.known(GET + b"\r\n")
