@@ -1,6 +1,7 @@
 """What the names in a route's templates and conditions stand for, in one request."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from cacheproxy.policy.conditions import Values
 from cacheproxy.policy.identity import Identity
@@ -8,6 +9,7 @@ from cacheproxy.policy.paths import Param, canonical_host
 from cacheproxy.policy.query import parameters
 from cacheproxy.policy.route import Route
 from cacheproxy.semantics.head import RequestHead
+from cacheproxy.semantics.memo import memoised
 
 SOURCES = ("query", "header", "cookie", "session")
 """What may stand before the dot of a name in a route's template."""
@@ -129,11 +131,13 @@ def user_id_of(identity: Identity, user_field: str) -> str | None:
 
 def cookies_of(request: RequestHead) -> Iterator[tuple[str, str]]:
     """The request's cookies in order (RFC 6265 §5.4), undecoded."""
-    for line in request.fields.all(b"cookie"):
-        for pair in line.decode("latin-1").split(";"):
-            name, equals, value = pair.partition("=")
-            if equals:
-                yield name.strip(), value.strip()
+    return chain.from_iterable(map(_cookies, request.fields.all(b"cookie")))
+
+
+@memoised(maxsize=256)
+def _cookies(line: bytes) -> tuple[tuple[str, str], ...]:
+    pairs = (pair.partition("=") for pair in line.decode("latin-1").split(";"))
+    return tuple((name.strip(), value.strip()) for name, equals, value in pairs if equals)
 
 
 def query_values(request: RequestHead) -> dict[str, str]:
