@@ -128,6 +128,9 @@ class Settings(BaseSettings):
     )
     redis_budget: Seconds = Field(default=0.05, description="All that one request may wait for Redis.")
     l1_bytes: int = Field(default=64 << 20, ge=0, description="What stored responses may take of this process.")
+    websocket_bytes: int = Field(
+        default=1 << 20, ge=125, description="The longest WebSocket message that a client may send."
+    )
     access_log: Literal["all", "sampled", "off"] = Field(
         default="sampled", description="Which requests get a log line: all, all but 99 of 100 hits, or none."
     )

@@ -33,6 +33,8 @@ class EdgeLimits:
     """Reading on after a refusal, so that the client sees the answer rather than a reset."""
     linger_bytes: int = 1 << 20
     max_connections: int = MOST_CONNECTIONS
+    message_bytes: int = 1 << 20
+    """Of one WebSocket message from a client. As much may be held for each of them until its message is whole."""
 
 
 class Handle(Protocol):

@@ -70,7 +70,7 @@ def edge_server(edge: Edge, clock: Clock, websocket_app: AsgiApp, drain: Drain) 
         websocket_app,
         http=functools.partial(EdgeProtocol, edge, clock),  # type: ignore[arg-type]
         ws=_websocket_protocol,  # type: ignore[arg-type]  # it is called, and no more
-        ws_max_size=16 << 20,
+        ws_max_size=edge.limits.message_bytes,
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -198,7 +198,7 @@ def _with_edge(engine: Engine, lanes: Lanes, governor: Governor, journal: Journa
         lane=lanes.express,
         passing=lanes.passing,
         trusts=adapter.trusts,
-        limits=EdgeLimits(max_connections=most_connections()),
+        limits=EdgeLimits(max_connections=most_connections(), message_bytes=settings.websocket_bytes),
         refused=journal.refused,
     )
     return RequestWay(engine=engine, edge=edge, adapter=adapter, lanes=lanes, governor=governor)

@@ -4,8 +4,10 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import struct
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -228,6 +230,9 @@ def test_a_refusal_does_not_wait_for_the_body(sidecar, connect, length) -> None:
 KEY = base64.b64encode(b"0123456789abcdef")
 ACCEPT = base64.b64encode(hashlib.sha1(KEY + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11", usedforsecurity=False).digest())
 UPGRADE = (b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: " + KEY)
+_DEFLATE = zlib.compressobj(9, zlib.DEFLATED, -15)
+BOMB = (_DEFLATE.compress(bytes(15 << 20)) + _DEFLATE.flush(zlib.Z_SYNC_FLUSH))[:-4]
+"""15 MiB in 15 KiB."""
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a.example\r\n\r\n"
 
 
@@ -390,6 +395,29 @@ async def test_websocket_messages_of_every_kind(echoing) -> None:
         await asyncio.wait_for(await socket.ping(), 2)
         await socket.close(4001, "enough")
     assert 4001 == socket.close_code
+
+
+ENDLESS_MESSAGES = {
+    "declared": b"\x82\xff" + struct.pack("!Q", 2 << 20) + bytes(4),
+    "in-fragments": b"\x02\x80" + bytes(4) + (b"\x00\xfe" + struct.pack("!H", 60_000) + bytes(4 + 60_000)) * 20,
+    "compressed": b"\xc2\xfe" + struct.pack("!H", len(BOMB)) + bytes(4) + BOMB,
+}
+
+
+@pytest.mark.parametrize("message", ENDLESS_MESSAGES)
+def test_a_message_that_is_too_long_ends_the_websocket(sidecar, raw_origin, connect, message) -> None:
+    """Whether it says so, comes in parts, or is small until it is decompressed: 1009, and no memory for more."""
+    path = raw_origin.path("/ws")
+    raw_origin.only(path, accepted, HANG)
+    before = resident_mb(sidecar)
+    for _ in range(10):
+        wire = connect(sidecar)
+        deflate = (b"Sec-WebSocket-Extensions: permessage-deflate",) if message == "compressed" else ()
+        assert 101 == wire.ask(get(path, *UPGRADE, *deflate)).status
+        wire.send(ENDLESS_MESSAGES[message])
+        closing = wire.sock.recv(4096)
+        assert (0x88, 1009) == (closing[0], int.from_bytes(closing[2:4], "big"))
+    assert resident_mb(sidecar) - before < 32
 
 
 async def test_a_hundred_websockets_at_once(echoing) -> None:
