@@ -13,8 +13,10 @@ _ID = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}")
 
 
 def new_session_id() -> str:
-    """256 random bits, in characters that a cookie and the sidecars accept."""
-    return secrets.token_urlsafe(32)
+    """Nearly 256 random bits, in characters that a cookie and the sidecars accept."""
+    session_id = secrets.token_urlsafe(32)
+    # With a dash in front a shell's commands would take it for an option.
+    return new_session_id() if session_id.startswith("-") else session_id
 
 
 def is_session_id(text: str) -> bool:

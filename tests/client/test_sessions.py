@@ -187,5 +187,6 @@ async def test_by_default_the_purge_goes_where_the_sessions_are(redis: AsyncRedi
 def test_new_ids_are_accepted_by_the_sidecar_and_do_not_repeat() -> None:
     """Ids have 256 bits and only characters that a cookie carries unquoted."""
     ids = {new_session_id() for _ in range(1000)}
+    assert not any(session_id.startswith("-") for session_id in ids)
     assert len(ids) == 1000
     assert all(len(session_id) == 43 for session_id in ids)
