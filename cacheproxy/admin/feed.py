@@ -12,18 +12,26 @@ BACKLOG = 256
 KEEPALIVE_S = 15.0
 
 
+_END = b""
+
+
 class _Listener:
     """One reader's backlog."""
 
     def __init__(self, backlog: int) -> None:
-        self._waiting: asyncio.Queue[bytes] = asyncio.Queue(backlog)
+        self._waiting: asyncio.Queue[bytes] = asyncio.Queue(backlog + 1)
+        self._backlog = backlog
         self._missed = 0
 
     def put(self, event: bytes) -> None:
-        try:
+        if self._waiting.qsize() < self._backlog:
             self._waiting.put_nowait(event)
-        except asyncio.QueueFull:
+        else:
             self._missed += 1
+
+    def end(self) -> None:
+        if not self._waiting.full():  # else it is told to end already
+            self._waiting.put_nowait(_END)
 
     async def next(self, keepalive_s: float) -> bytes:
         if self._missed and self._waiting.empty():
@@ -59,6 +67,11 @@ class Feed:
             for listener in self._listeners:
                 listener.put(event)
 
+    def close(self) -> None:
+        """Nothing more will happen: every stream ends."""
+        for listener in self._listeners:
+            listener.end()
+
     def listen(self) -> AsyncGenerator[bytes, None]:
         """What happens from now on, as the bytes of an event stream. ClientError(503) where too many listen."""
         if len(self._listeners) >= self._max_listeners:
@@ -70,8 +83,8 @@ class Feed:
         self._listeners.add(listener)
         try:
             yield b"retry: 1000\n\n"
-            while True:
-                yield await listener.next(self._keepalive_s)
+            while (event := await listener.next(self._keepalive_s)) is not _END:
+                yield event
         finally:
             self._listeners.discard(listener)
 

@@ -89,8 +89,20 @@ def _websocket_protocol(**given: Any) -> asyncio.Protocol:
     return WebSocketsSansIOProtocol(**given)
 
 
-def admin_server(app: AsgiApp) -> uvicorn.Server:
-    """The operator's server."""
+class _AdminServer(_Server):
+    """One whose longest answers end only when they are told to."""
+
+    on_stop: Callable[[], None] | None = None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop, having said so."""
+        if self.on_stop is not None:
+            self.on_stop()
+        await super().shutdown(sockets)
+
+
+def admin_server(app: AsgiApp, on_stop: Callable[[], None] | None = None) -> uvicorn.Server:
+    """The operator's server. ``on_stop`` ends what would go on for ever."""
     config = uvicorn.Config(
         app,
         http=AdminProtocol,
@@ -102,7 +114,9 @@ def admin_server(app: AsgiApp) -> uvicorn.Server:
         server_header=False,
         timeout_graceful_shutdown=1,
     )
-    return _Server(config)
+    server = _AdminServer(config)
+    server.on_stop = on_stop
+    return server
 
 
 async def serve(edge: Edge, servers: list[tuple[uvicorn.Server, socket.socket]], drain: Drain) -> None:

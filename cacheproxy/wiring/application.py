@@ -76,7 +76,7 @@ class Application:
         listening = sockets or Sockets(bind(*self.settings.listen), bind(*self.settings.admin))
         edge = edge_server(self.edge, SystemClock(), websockets, drain)
         self.metrics.watch(Level.CLIENT_CONNECTIONS, lambda: float(len(edge.server_state.connections)))
-        servers = [edge, admin_server(admin_app(self.administration.deps()))]
+        servers = [edge, admin_server(admin_app(self.administration.deps()), self.administration.feed.close)]
         for caution in (*policy.cautions, *missing_libraries(policy)):
             log.warning("policy_caution", where=caution.path, caution=caution.message)
         log.info(

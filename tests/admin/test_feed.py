@@ -70,6 +70,21 @@ async def test_a_listener_that_leaves_is_forgotten():
     feed.tell("purge", tags=object())
 
 
+async def test_every_stream_ends_when_the_feed_is_closed():
+    """Also that of a listener who does not keep up; what waits for them comes first."""
+    feed = Feed(backlog=1)
+    streams = [feed.listen(), feed.listen()]
+    for stream in streams:
+        await anext(stream)
+    feed.tell("purge", tags=["a"])
+    feed.tell("purge", tags=["b"])
+    feed.close()
+    feed.close()
+    for stream in streams:
+        assert [("purge", {"tags": ["a"]})] == [read(event) async for event in stream]
+    assert 0 == len(feed)
+
+
 async def test_too_many_listeners_are_refused():
     """Each costs memory; operators are few."""
     feed = Feed(max_listeners=1)

@@ -359,6 +359,18 @@ def test_a_stop_amid_a_load(raw_sidecars, raw_origin) -> None:
         wire.close()
 
 
+def test_a_stop_ends_who_listens(raw_sidecars) -> None:
+    """A dashboard that is open keeps no sidecar from stopping, nor is its end an error in the log."""
+    [sidecar] = raw_sidecars(1, "none", policy=POLICY)
+    with httpx.stream("GET", sidecar.admin + "/api/v1/events", trust_env=False, timeout=10) as events:
+        lines = events.iter_lines()
+        assert "retry: 1000" == next(lines)
+        sidecar.send(signal.SIGTERM)
+        assert [""] == list(lines)
+    assert 0 == sidecar.popen.wait(5)
+    assert "Traceback" not in sidecar.log.read_text()
+
+
 def test_a_stop_that_an_origin_holds_up(raw_sidecars, raw_origin, connect) -> None:
     """SIGTERM waits for requests under way no longer than it was told to."""
     [sidecar] = raw_sidecars(
