@@ -301,7 +301,9 @@ class Filler:
 
 def _is_what_it_had(job: FillJob, entry: Entry) -> bool:
     """Whether ``entry`` is what ``job`` is to replace: a refresh before its time."""
-    return isinstance(job.plan.stored, Entry) and entry.stamp == job.plan.stored.stamp
+    had = job.plan.stored
+    # a stamp alone may be that of two fills: many begin by the same moment that was heard of
+    return isinstance(had, Entry) and (entry.stamp, entry.received_at) == (had.stamp, had.received_at)
 
 
 def _lease_budget(job: FillJob) -> Budget | None:

@@ -68,9 +68,9 @@ class TieredStore:
             far = []
         by_age = sorted([*near, *(far if self._settled() else ())], key=lambda entry: entry.received_at)
         newest = {(entry.vary, entry.variance): entry for entry in by_age}
-        at_hand = {entry.stamp for entry in near}
+        at_hand = {(entry.stamp, entry.received_at) for entry in near}  # of one stamp there may be several
         for entry in newest.values():
-            if entry.stamp not in at_hand:
+            if (entry.stamp, entry.received_at) not in at_hand:
                 self.l1.keep(entry)
         return sorted(newest.values(), key=lambda entry: -entry.received_at)
 

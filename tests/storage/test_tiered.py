@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -49,6 +50,16 @@ async def test_what_l2_gave_is_kept_in_l1(tiered: TieredStore, entry: MakeEntry)
     tiers = [found.tier for _ in range(2) if (found := await tiered.read("k", ANY))]
     assert tiers == [Tier.L2, Tier.L1]
     assert tiered.peek("k", ANY) is not None
+
+
+async def test_of_two_fills_by_the_same_stamp_each_is_kept(tiered: TieredStore, memory, entry: MakeEntry) -> None:
+    """What was heard of the clock may be the stamp of many: it does not tell their responses apart."""
+    german = entry(body=b"de", vary=(b"accept-language",), variance=b"accept-language:de;q=1000", received_at=1.0)
+    english = replace(german, body=b"en", variance=b"accept-language:en;q=1000", received_at=2.0)
+    memory.keep(german)
+    await tiered.l2.write(english)
+    assert {b"de", b"en"} == {found.body for found in await tiered.variants("k")}
+    assert {b"de", b"en"} == {found.body for found in memory.peek_all("k")}
 
 
 async def test_a_purged_entry_is_not_promoted(tiered: TieredStore, redis_place, memory, entry: MakeEntry) -> None:
