@@ -58,6 +58,10 @@ class Faults:
     done: list[str] = field(default_factory=list)
     chance: random.Random = field(default_factory=lambda: random.Random(11))
 
+    async def nothing_happens(self, for_s: float) -> None:
+        """What happens elsewhere meanwhile happens alone: troubles can hide each other's effects."""
+        await asyncio.sleep(for_s)
+
     async def replica_is_stopped(self, for_s: float) -> None:
         """SIGSTOP, and after a while SIGCONT."""
         replica = self._pick()

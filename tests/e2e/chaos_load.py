@@ -5,6 +5,7 @@ import contextlib
 import json
 import random
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from cacheproxy.client import Publisher
 from .chaos_history import Answer, Floor, History
 
 PATIENCE_S = 30.0
+OTHERS = 60
 BROKEN = (OSError, asyncio.IncompleteReadError, TimeoutError)
 Head = dict[str, str]
 
@@ -41,6 +43,8 @@ class Wire:
 
     async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, Head, bytes]:
         """Status, fields (lower case) and body of the answer. One of ``BROKEN`` where none came."""
+        if self._streams is not None and (self._streams[0].at_eof() or self._streams[0].exception()):
+            self.close()  # it broke while nobody used it
         try:
             async with asyncio.timeout(PATIENCE_S):
                 if self._streams is None:
@@ -108,6 +112,7 @@ class Load:
         jobs += [self._write(place) for place in self.places for _ in range(self.writers)]
         jobs += [self._purge(place) for place in self.places for _ in range(self.purgers)] + [self._publish()]
         async with asyncio.TaskGroup() as tasks:
+            jobs += [self._send_others(place, tasks) for place in self.places]
             for job in jobs:
                 tasks.create_task(job)
             try:
@@ -144,6 +149,26 @@ class Load:
             answer = await self.ask(wire, place, "GET", self._some_path())
             await asyncio.sleep(0.1 if answer.status == 0 else self._chance.uniform(0, 0.02))
         wire.close()
+
+    async def _send_others(self, place: Place, tasks: asyncio.TaskGroup) -> None:
+        """Whether or not the last one was answered, so that some ask while the replica stands still.
+
+        Their connections are there already: what comes on them is read before anything else when it goes on.
+        """
+        waiting = deque(Wire(lambda: place.port) for _ in range(OTHERS))
+        while not self.over:
+            await asyncio.sleep(0.05)
+            if waiting:
+                tasks.create_task(self._ask_once(waiting, place))
+        for wire in waiting:
+            wire.close()
+
+    async def _ask_once(self, waiting: deque[Wire], place: Place) -> None:
+        wire = waiting.popleft()
+        await self.ask(wire, place, "GET", self._some_path())
+        if self.over:
+            wire.close()
+        waiting.append(wire)
 
     async def _write(self, place: Place) -> None:
         """A write through a replica holds there at once, and in time everywhere."""

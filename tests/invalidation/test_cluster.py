@@ -6,7 +6,9 @@ from collections import Counter
 
 import pytest
 import redis
+from redis.asyncio.cluster import RedisCluster
 
+from cacheproxy.client import Publisher
 from cacheproxy.client.wire import Layout
 from cacheproxy.redis_link import dial
 from cacheproxy.redis_link.slots import slot_of
@@ -86,6 +88,16 @@ async def test_the_bus_is_its_slots_alone(cluster, channels, pair, hard) -> None
         assert elsewhere.get_message(timeout=5)["type"] == "subscribe"
         assert await holds_for_all(pair, hard, "b")
         assert (elsewhere.get_message(timeout=0.5) is None) == (channels == "sharded")
+
+
+async def test_a_service_publishes_on_a_cluster_as_anywhere(cluster, channels, pair) -> None:
+    """Its event takes the way that the cluster has, and it is told how many heard it."""
+    async with RedisCluster(host="127.0.0.1", port=cluster.nodes[0].port) as client:
+        publisher = Publisher(client, PREFIX)
+        assert await publisher.publish({"type": "article.updated", "data": {"id": 1}}) == 2
+        assert await publisher.purge("a") == 2
+    for each in pair:
+        await each.ledger.until_true(lambda each=each: {"article:1", "a"} <= set(each.ledger.tags))
 
 
 async def test_plain_messages_through_any_node_are_one_purge_each(cluster, pair) -> None:
