@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from cacheproxy.clock import SystemClock
 from cacheproxy.engine.recorder import Event
 from cacheproxy.policy.load import load_policy
-from cacheproxy.server import passing
+from cacheproxy.server import outlet, passing
 from cacheproxy.server.protocol import EdgeProtocol
 from cacheproxy.settings import Settings
 from cacheproxy.wiring.application import Application, assemble
@@ -261,13 +261,27 @@ async def test_what_comes_whole_is_answered_without_the_engine(house: House, nam
     assert (handled, 1) == (house.handled, len(house.origin.got))
 
 
-@pytest.mark.parametrize("path", [b"/limited/1", b"/mine/1"], ids=["limit", "session"])
-async def test_what_hangs_on_more_than_its_head_takes_the_ordinary_way(house: House, path: bytes) -> None:
+@pytest.mark.parametrize(
+    ("path", "more"), [(b"/limited/1", b""), (b"/mine/1", b"Cookie: sid=ann\r\n")], ids=["limit", "session"]
+)
+async def test_what_hangs_on_more_than_its_head_takes_the_ordinary_way(house: House, path: bytes, more: bytes) -> None:
     """A limit must count, a session be asked about."""
-    raw = GET.replace(b"/a", path) + b"Cookie: sid=ann\r\n\r\n"
+    raw = GET.replace(b"/a", path) + more + b"\r\n"
     await house.known(raw)
     await house.ask(raw)
     assert house.handled == 1
+
+
+async def test_a_date_that_the_origin_does_not_give_is_that_of_the_moment(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is remembered of answers holds no time of ours (RFC 9110 §6.6.1)."""
+    house.origin.answer = ANSWERS["no-date"]
+    await house.known(GET + b"\r\n")
+    for day in (b"Fri, 20 Nov 2026 12:00:00 GMT", b"Sat, 21 Nov 2026 12:00:00 GMT"):
+        monkeypatch.setattr(outlet, "format_http_date", lambda _, day=day: day)
+        assert b"date: " + day in await house.ask(GET + b"\r\n")
+    assert house.handled == 0
 
 
 @pytest.mark.parametrize(
@@ -345,11 +359,14 @@ async def test_a_key_that_may_be_shared_again_takes_the_ordinary_way(house: Hous
     if stored:
         house.origin.answer = OK + b"content-length: 3\r\n\r\nall"
         await house.ask(GET.replace(b"/a", b"/hot/1") + b"\r\n")
+        house.application.edge.passing._passing._hit_for_miss.remember(_key(house))
     else:
         house.application.edge.passing._passing._hit_for_miss.forget(_key(house))
     house.handled = 0
+    house.origin.got.clear()
     answer = _state(await house.ask(HOT))
     assert (1, (b"HIT", b"all") if stored else (b"MISS", b"me")) == (house.handled, answer)
+    assert stored == (not house.origin.got)
 
 
 def _key(house: House) -> str:
@@ -429,6 +446,20 @@ async def test_a_write_purges_each_time(house: House) -> None:
         await house.ask(write)
         assert (b"MISS", b"%d" % number) == _state(await house.ask(read + b"\r\n"))
         assert (b"HIT", b"%d" % number) == _state(await house.ask(read + b"\r\n"))
+
+
+async def test_a_purge_that_has_to_be_waited_for_is(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Redis must hear of it the ordinary way purges, with the answer that is here: the origin is asked once."""
+    write = GET.replace(b"GET /a", b"POST /items/1") + b"Content-Length: 2\r\n\r\n{}"
+    read = GET.replace(b"/a", b"/items/1")
+    await house.known(write)
+    await house.ask(read + b"\r\n")
+    house.origin.got.clear()
+    house.handled = 0
+    monkeypatch.setattr(house.application.state.purger, "purge_now", lambda _: False)
+    await house.ask(write)
+    assert (1, 1) == (house.handled, len(house.origin.got))
+    assert b"MISS" == _state(await house.ask(read + b"\r\n"))[0]
 
 
 def _state(answer: bytes) -> tuple[bytes, bytes]:
