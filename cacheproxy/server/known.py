@@ -63,7 +63,7 @@ class KnownHit:
         if ttl_s <= 0 or age_s < 0 or now >= self.shelved.until:
             return False
         self.head = b"%s%d%s%d%s" % (self.before_age, age_s, self.after_age, ttl_s, self.after_ttl)
-        self.until = min(now + min(1.0 - age_s % 1.0, ttl_s % 1.0 or 1.0, ttl_s), self.shelved.until)
+        self.until = min(now + min(1.0 - age_s % 1.0, ttl_s % 1.0), self.shelved.until)
         return True
 
     def __len__(self) -> int:

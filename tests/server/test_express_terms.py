@@ -278,6 +278,11 @@ def test_what_takes_it(route: str, cookie: str, times: int, taken: int) -> None:
     assert taken == run([asks(route, cookie, times)])
 
 
+def test_a_whole_second_left_is_one_for_no_time_at_all() -> None:
+    """The ttl that both ways tell is rounded down, so the first one is over at once."""
+    assert 2 == run([asks("few", COOKIES[0], 3), ("pass", 0.5), asks("few", COOKIES[0], 1)])
+
+
 def test_a_logout_ends_it_at_once() -> None:
     """The lane knows the session as long as the ordinary way does, and not a request longer."""
     steps = [asks("user", COOKIES[1], 4), ("logout", "ann"), asks("user", COOKIES[1], 1)]
