@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from cacheproxy.clock import Clock
 from cacheproxy.engine.allowed import may_store
 from cacheproxy.engine.anonymity import anonymous, personal_fields
+from cacheproxy.engine.arrived import NO_STAMP
 from cacheproxy.engine.batch_answer import OF_THE_WHOLE, Piece, UnusableError, elements
-from cacheproxy.engine.carry import NO_STAMP
 from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.fill_job import Filled, GaveUp, Shared, Unstamped

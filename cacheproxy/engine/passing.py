@@ -11,7 +11,7 @@ from typing import Protocol
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.active import Active
-from cacheproxy.engine.carry import asked_alone, refusal
+from cacheproxy.engine.arrived import asked_alone, refusal
 from cacheproxy.engine.dress import dress
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.fill_job import FillJob

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cacheproxy.engine.carry import refusal
+from cacheproxy.engine.arrived import refusal
 from cacheproxy.engine.engine import Client
 from cacheproxy.engine.passage import Begun, Passage
 from cacheproxy.semantics.fields import Fields

@@ -1,0 +1,108 @@
+"""What a fill asks the origin, and what its answer comes to by the rules. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf
+
+from cacheproxy.engine.fill_job import FillJob
+from cacheproxy.invalidation.tags import response_tags
+from cacheproxy.semantics.conditional import completion_fields, fill_fields, revalidation_fields
+from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.head import RequestHead, ResponseHead
+from cacheproxy.semantics.plan import Fetch, is_error
+from cacheproxy.semantics.ranges import combine
+from cacheproxy.semantics.storing import Pass, PassReason, Store, assess
+from cacheproxy.semantics.tag_clock import Stamp
+from cacheproxy.storage.contract import Entry
+from cacheproxy.upstream.contract import ResponseBody
+
+NO_STAMP = Stamp("", 0)
+"""What is not stored bears this; every store would refuse it."""
+
+
+LIES_IN_THE_RESPONSE = frozenset(PassReason) - {
+    PassReason.METHOD,
+    PassReason.AUTHORIZATION,
+    PassReason.REQUEST_NO_STORE,
+    PassReason.PARTIAL,
+}
+"""Reasons that will hold for the next request, too. The others lie in the one that was made."""
+
+
+LIES_IN_THE_HEAD = LIES_IN_THE_RESPONSE - {PassReason.TOO_LARGE, PassReason.PERSONALISED}
+"""Those of them that can be told before there is content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """The origin's answer, with the moments around it and the fill's stamp (None: nothing may be stored)."""
+
+    head: ResponseHead
+    body: ResponseBody
+    requested_at: float
+    received_at: float
+    stamp: Stamp | None
+    asked_at: float = -inf
+    """Monotonic."""
+
+
+def asking(job: FillJob, asked: RequestHead, variants: Sequence[Entry]) -> Fields:
+    """The request fields of the fetch: with our conditions in place of the client's."""
+    if variants:
+        return revalidation_fields(asked.fields, [entry.fields for entry in variants])
+    if isinstance(job.plan, Fetch) and job.plan.missing is not None:
+        return completion_fields(asked.fields, job.plan.missing)
+    return fill_fields(asked.fields, keep_range=True)
+
+
+def asked_alone(job: FillJob) -> RequestHead:
+    """The request of a fill that nobody else has a part in, and for which nothing is stored."""
+    return job.sent.with_fields(asking(job, job.sent, ()))
+
+
+def verdict_on(job: FillJob, arrived: Arrived) -> Store | Pass:
+    """Whether it may be stored, and on what terms."""
+    requested_at, received_at = arrived.requested_at, arrived.received_at
+    return assess(job.sent, arrived.head, job.rules, requested_at=requested_at, received_at=received_at)
+
+
+def refusal(job: FillJob, head: ResponseHead, now: float) -> PassReason | None:
+    """Why ``head`` brings nothing to be stored for ``job``, whatever its content; None where that is to be seen."""
+    if head.status == 304 or is_error(head.status):
+        return None
+    verdict = assess(job.sent, head, job.rules, requested_at=now, received_at=now)
+    if isinstance(verdict, Pass):
+        return verdict.reason if verdict.reason in LIES_IN_THE_HEAD else None
+    return PassReason.TAGS if response_tags(head.fields).refused else None
+
+
+def combined(job: FillJob, part: Entry) -> Entry | None:
+    """``part`` and what is stored as one (RFC 9111 §3.4), or None."""
+    stored = job.plan.stored
+    if not isinstance(stored, Entry) or (selected := combine(stored, part)) is None:
+        return None
+    tags = tuple(dict.fromkeys((*part.tags, *stored.tags)))
+    return replace(part, status=selected.status, fields=selected.fields, body=selected.body, tags=tags)
+
+
+def entry_of(job: FillJob, arrived: Arrived, verdict: Store, content: bytes, tags: Sequence[str]) -> Entry:
+    """The response as it is stored, under the job's tags and ``tags``."""
+    return Entry(
+        key=job.key,
+        vary=verdict.vary,
+        variance=verdict.variance,
+        status=verdict.status,
+        fields=verdict.fields,
+        body=content,
+        requested_at=arrived.requested_at,
+        received_at=arrived.received_at,
+        lifetime_s=verdict.lifetime_s,
+        initial_age_s=verdict.initial_age_s,
+        swr_s=verdict.swr_s,
+        sie_s=verdict.sie_s,
+        must_revalidate=verdict.must_revalidate,
+        keep_until=verdict.keep_until,
+        stamp=arrived.stamp or NO_STAMP,
+        tags=tuple(dict.fromkeys((*job.tags, *tags))),
+        route=job.exchange.route.name,
+    )
