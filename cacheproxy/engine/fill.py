@@ -15,6 +15,7 @@ from cacheproxy.engine.carry import Carrier
 from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Leader, Outcome, Passed, Shared
+from cacheproxy.engine.meanwhile import Meanwhile
 from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.engine.serve import whole_seconds
 from cacheproxy.errors import UpstreamError
@@ -27,9 +28,9 @@ from cacheproxy.invalidation.contract import Purger
 from cacheproxy.redis_link.contract import Budget, Role
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.plan import Fetch, Forward, Revalidate, Serve, plan
-from cacheproxy.semantics.tag_clock import Stamp, Verdict
+from cacheproxy.semantics.tag_clock import Stamp
 from cacheproxy.semantics.vary import variance
-from cacheproxy.storage.contract import Entry, Found, Store
+from cacheproxy.storage.contract import Entry, Store
 from cacheproxy.upstream.reasons import Reason
 
 PATIENCE_S = 5.0
@@ -76,7 +77,6 @@ class Filler:
         ``heard`` gives a stamp that needs no trip, or None; ``draw`` gives chance, uniform in [0, 1).
         """
         self._carrier = carrier
-        self._store = store
         self._leases = leases
         self._purger = purger
         self._flights = flights
@@ -87,6 +87,7 @@ class Filler:
         self._clock = clock
         self._heard = heard
         self._draw = draw
+        self._meanwhile = Meanwhile(store, degrade, clock)
         self._leaders: dict[str, Leader] = {}
         """Of the fills that others may join, by key."""
 
@@ -127,7 +128,7 @@ class Filler:
                 break
             filled = self._in_time(job, shared.entry, shared.asked_at)
             if filled is None and isinstance(shared, Filled):
-                filled = await self._filled_meanwhile(job)
+                filled = await self._meanwhile.filled(job)
             if filled is not None:
                 return filled
         job.shared = False
@@ -224,7 +225,7 @@ class Filler:
         outcome = Waited.LOST
         try:
             # The response may have come into the store between our look and our getting the lease.
-            result: Shared | None = await self._filled_meanwhile(job) if held.token else self._at_hand(job)
+            result: Shared | None = await self._meanwhile.filled(job) if held.token else self._meanwhile.at_hand(job)
             if isinstance(result, Filled):
                 job.leader.tell(result)
             else:
@@ -255,7 +256,7 @@ class Filler:
                     self._hit_for_miss.remember(job.key)
                     return await self._stamp(job)
                 case Waited.FILLED:
-                    found = await self._filled_meanwhile(job)
+                    found = await self._meanwhile.filled(job)
                     if found is not None:
                         return found
                 case Waited.LOST:
@@ -267,43 +268,6 @@ class Filler:
             return None  # the origin was asked before the clock
         heard = self._heard()
         return heard or await self._degrade.instead(Role.CACHE, self._purger.begin(), None)
-
-    async def _filled_meanwhile(self, job: FillJob) -> Filled | None:
-        """What is stored by now, if it is what a request made now would be answered with."""
-        asked = self._store.read(job.key, job.request.fields, None, job.tags)
-        filled = self._filled_by(job, await self._degrade.instead(Role.CACHE, asked, None))
-        if filled is None or not _is_what_it_had(job, filled.entry):
-            return filled
-        return await self._replaced_meanwhile(job, filled.entry)
-
-    def _at_hand(self, job: FillJob) -> Filled | None:
-        """The same for a replica that is alone: whatever is stored is at hand."""
-        filled = self._filled_by(job, self._store.peek(job.key, job.request.fields))
-        return None if filled is None or _is_what_it_had(job, filled.entry) else filled
-
-    def _filled_by(self, job: FillJob, found: Found | None) -> Filled | None:
-        if found is None:
-            return None
-        soft_purged = found.verdict is Verdict.STALE
-        decided = plan(job.request, found.entry, job.rules, self._clock.now(), soft_purged=soft_purged)
-        if not isinstance(decided, Serve):
-            return None
-        return Filled(found.entry, 0, stored=False, age=whole_seconds(decided.age_s))
-
-    async def _replaced_meanwhile(self, job: FillJob, stored: Entry) -> Filled | None:
-        """What another replica has put in the place of ``stored``, which is refreshed early, and fresh here still."""
-        for entry in await self._degrade.instead(Role.CACHE, self._store.variants(job.key), ()):
-            is_newer = entry.received_at > stored.received_at
-            if is_newer and (entry.vary, entry.variance) == (stored.vary, stored.variance):
-                return Filled(entry, 0, stored=False)
-        return None
-
-
-def _is_what_it_had(job: FillJob, entry: Entry) -> bool:
-    """Whether ``entry`` is what ``job`` is to replace: a refresh before its time."""
-    had = job.plan.stored
-    # a stamp alone may be that of two fills: many begin by the same moment that was heard of
-    return isinstance(had, Entry) and (entry.stamp, entry.received_at) == (had.stamp, had.received_at)
 
 
 def _lease_budget(job: FillJob) -> Budget | None:
