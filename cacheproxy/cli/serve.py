@@ -7,6 +7,7 @@ import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -21,7 +22,11 @@ from cacheproxy.settings import Settings
 from cacheproxy.wiring.application import assemble
 from cacheproxy.wiring.policy_file import policy_text
 
+if TYPE_CHECKING:
+    from structlog.typing import EventDict
+
 _STDOUT, _STDERR = 1, 2
+_ENCODED = json.JSONEncoder(default=repr).encode
 
 
 def run(settings: Settings) -> int:
@@ -57,13 +62,7 @@ def log_as_json(level: str) -> LogLines:
     """Write each line of the log as one JSON object, and on the standard error what libraries have to say."""
     lines = LogLines(_STDOUT, _dropped)
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=[_rendered],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
@@ -73,6 +72,14 @@ def log_as_json(level: str) -> LogLines:
     return lines
 
 
+def _rendered(logger: object, level: str, line: "EventDict") -> str:
+    """``line`` as JSON. In one step, as there is a line for every request that is no hit."""
+    line["level"] = level
+    line["at"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    if "exc_info" in line:
+        line = structlog.processors.format_exc_info(logger, level, line)
+    return _ENCODED(line)
+
+
 def _dropped(lines: int) -> str:
-    at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    return json.dumps({"lines": lines, "event": "log_lines_dropped", "level": "warning", "at": at})
+    return _rendered(None, "warning", {"lines": lines, "event": "log_lines_dropped"})
