@@ -133,14 +133,20 @@ class Passing:
             self._recorder.event(Event.HIT_FOR_MISS)
             self._recorder.event(Event.NOT_STORED, weight.reason)
         if self._journal.repeated(begun.passage.exchange, seconds):
-            self._journal.write(replace(_answered(begun, status, weight), upstream_s=seconds), status, seconds)
+            self._journal.write(_answered(begun, status, weight, upstream_s=seconds), status, seconds)
 
     def _is_still_alone(self, job: FillJob) -> bool:
         """Whether nobody can share what comes for ``job``, and nothing came that it could be answered with."""
         return self._hit_for_miss.remembers(job.key) and self._shelf.find(job.key, job.request.fields) is None
 
 
-def _answered(begun: Begun, status: int, weight: Weight) -> Exchange:
+def _answered(begun: Begun, status: int, weight: Weight, upstream_s: float = 0.0) -> Exchange:
     """The record of a request that the origin answered with ``status``."""
-    exchange, request_id = begun.passage.exchange, begun.request_id.decode()
-    return replace(exchange, request_id=request_id, forward_status=status, detail=weight.reason or exchange.detail)
+    exchange = begun.passage.exchange
+    return replace(
+        exchange,
+        request_id=begun.request_id.decode(),
+        forward_status=status,
+        detail=weight.reason or exchange.detail,
+        upstream_s=upstream_s,
+    )
