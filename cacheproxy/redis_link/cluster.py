@@ -66,6 +66,7 @@ class ClusterLink:
         self._up = True
         self._map = SlotMap()
         self._links: dict[Address, RedisLink] = {}
+        self._closed = False
         self._reading: asyncio.Task[None] | None = None
         self._read_at = float("-inf")
         self._retired: set[asyncio.Task[None]] = set()
@@ -119,7 +120,8 @@ class ClusterLink:
         return wire
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close every connection, and make none any more."""
+        self._closed = True
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.wait([self._reading])
@@ -185,7 +187,7 @@ class ClusterLink:
 
     def _read_map(self) -> "asyncio.Task[None] | None":
         loop = asyncio.get_running_loop()
-        if self._reading is None and loop.time() >= self._read_at + READ_AGAIN_S:
+        if not self._closed and self._reading is None and loop.time() >= self._read_at + READ_AGAIN_S:
             self._reading = loop.create_task(self._read_from_any())
         return self._reading
 

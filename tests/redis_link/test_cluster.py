@@ -6,6 +6,7 @@ import pytest
 import redis
 
 from cacheproxy.errors import StateError
+from cacheproxy.redis_link.cluster import READ_AGAIN_S
 from cacheproxy.redis_link.connect import Tuning
 from cacheproxy.redis_link.scripts import script
 from cacheproxy.redis_link.slots import Redirect, SlotMap, slot_of
@@ -142,6 +143,17 @@ async def test_messages_reach_a_subscriber_on_any_node(cluster: Cluster, connect
     assert message is not None
     assert message.payload == b"x"
     await subscription.aclose()
+
+
+async def test_a_closed_link_asks_no_node_any_more(cluster: Cluster, connected) -> None:
+    """A call that fails because the link is closed is no reason to look for the masters again."""
+    link = connected(cluster.url, PATIENT).cache
+    await link.ping(5.0)
+    await link.aclose()
+    await asyncio.sleep(READ_AGAIN_S)
+    with pytest.raises(StateError):
+        await link.call("GET", "k")
+    assert link._reading is None
 
 
 async def test_no_cluster_is_told_within_the_budget(connected, fresh_valkey) -> None:
