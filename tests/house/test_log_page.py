@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operating.md").read_text()
-LOGGED = re.compile(r'\blog\.(?:info|warning|error|exception)\(\s*"([^"]+)"|"event": "([^"]+)", "level"')
+LOGGED = re.compile(r'\blog\.(?:info|warning|error|exception)\(\s*"([^"]+)"|"event": "([^"]+)"}\)')
 OUTSIDE = {"demo"}
 """Rooms that are not the sidecar."""
 
