@@ -1,6 +1,6 @@
 """What a fill asks the origin, and what its answer comes to by the rules. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -85,10 +85,10 @@ def combined(job: FillJob, part: Entry) -> Entry | None:
     return replace(part, status=selected.status, fields=selected.fields, body=selected.body, tags=tags)
 
 
-def entry_of(job: FillJob, arrived: Arrived, verdict: Store, content: bytes, tags: Sequence[str]) -> Entry:
-    """The response as it is stored, under the job's tags and ``tags``."""
+def entry_of(arrived: Arrived, verdict: Store, content: bytes, *, key: str, tags: Iterable[str], route: str) -> Entry:
+    """The response as it is stored under ``key``, on the terms of ``verdict``."""
     return Entry(
-        key=job.key,
+        key=key,
         vary=verdict.vary,
         variance=verdict.variance,
         status=verdict.status,
@@ -103,6 +103,12 @@ def entry_of(job: FillJob, arrived: Arrived, verdict: Store, content: bytes, tag
         must_revalidate=verdict.must_revalidate,
         keep_until=verdict.keep_until,
         stamp=arrived.stamp or NO_STAMP,
-        tags=tuple(dict.fromkeys((*job.tags, *tags))),
-        route=job.exchange.route.name,
+        tags=tuple(dict.fromkeys(tags)),
+        route=route,
     )
+
+
+def entry_for(job: FillJob, arrived: Arrived, verdict: Store, content: bytes, tags: Iterable[str]) -> Entry:
+    """The response as ``job`` stores it, under its own tags and ``tags``."""
+    route = job.exchange.route.name
+    return entry_of(arrived, verdict, content, key=job.key, tags=(*job.tags, *tags), route=route)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from cacheproxy.clock import Clock
 from cacheproxy.engine.allowed import may_store
 from cacheproxy.engine.anonymity import anonymous, personal_fields
-from cacheproxy.engine.arrived import NO_STAMP
+from cacheproxy.engine.arrived import Arrived, entry_of
 from cacheproxy.engine.batch_answer import OF_THE_WHOLE, Piece, UnusableError, elements
 from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.exchange import Exchange
@@ -27,7 +27,6 @@ from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
 from cacheproxy.semantics.rules import CacheRules
 from cacheproxy.semantics.storing import Pass, PassReason, Store, assess
-from cacheproxy.semantics.tag_clock import Stamp
 from cacheproxy.semantics.vary import variance
 from cacheproxy.storage.contract import Entry
 from cacheproxy.storage.contract import Store as Storage
@@ -127,16 +126,6 @@ class Asking:
         return replace(self.client, target=target, fields=fields)
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrived:
-    head: ResponseHead
-    content: bytes | None
-    requested_at: float
-    received_at: float
-    stamp: Stamp | None
-    asked_at: float
-
-
 class BatchCarrier:
     """Asks the origin for many, and stores each."""
 
@@ -158,17 +147,17 @@ class BatchCarrier:
         head, body = await self._origin.send(asking.lead, asking.sent, None)
         received_at = self._clock.now()
         content = await SharedBody(body, MAX_ANSWER_BYTES, read=False).gather()
-        arrived = self._judge(asking, _Arrived(head, content, requested_at, received_at, stamp, asked_at))
-        asking.told.set_result(arrived)
-        if isinstance(arrived, Usable) and arrived.stored:
-            await asyncio.gather(*(self._write(arrived.pieces[one].entry) for one in arrived.for_others))
+        judged = self._judge(asking, Arrived(head, body, requested_at, received_at, stamp, asked_at), content)
+        asking.told.set_result(judged)
+        if isinstance(judged, Usable) and judged.stored:
+            await asyncio.gather(*(self._write(judged.pieces[one].entry) for one in judged.for_others))
         return GaveUp()
 
     async def _write(self, entry: Entry) -> None:
         await self._degrade.instead(Role.CACHE, self._store.write(entry), None)
 
-    def _judge(self, asking: Asking, arrived: _Arrived) -> Usable | Unusable:
-        head, content = arrived.head, arrived.content
+    def _judge(self, asking: Asking, arrived: Arrived, content: bytes | None) -> Usable | Unusable:
+        head = arrived.head
         if head.status != 200 or content is None:
             return Unusable(head, None if head.status in _TO_ONE_REQUEST else content)
         part = ResponseHead(200, head.fields.without(OF_THE_WHOLE))
@@ -201,7 +190,7 @@ def _for_any_coding(verdict: Store, single: RequestHead) -> Store:
     return replace(verdict, vary=names, variance=variance(names, single.fields))
 
 
-def _usable(asking: Asking, arrived: _Arrived, verdict: Store, found: Mapping[str, bytes]) -> Usable:
+def _usable(asking: Asking, arrived: Arrived, verdict: Store, found: Mapping[str, bytes]) -> Usable:
     tags = response_tags(arrived.head.fields).tags
     is_new = b"age" not in arrived.head.fields
     pieces = {}
@@ -230,23 +219,6 @@ def _is_for_others(single: Exchange, verdict: Store, text: bytes) -> bool:
     return not (for_many and names_caller(single.identity, verdict.fields, text))
 
 
-def _entry(wanted: Wanted, arrived: _Arrived, verdict: Store, text: bytes, tags: tuple[str, ...]) -> Entry:
-    return Entry(
-        key=wanted.one.key.text,
-        vary=verdict.vary,
-        variance=verdict.variance,
-        status=200,
-        fields=verdict.fields,
-        body=text,
-        requested_at=arrived.requested_at,
-        received_at=arrived.received_at,
-        lifetime_s=verdict.lifetime_s,
-        initial_age_s=verdict.initial_age_s,
-        swr_s=verdict.swr_s,
-        sie_s=verdict.sie_s,
-        must_revalidate=verdict.must_revalidate,
-        keep_until=verdict.keep_until,
-        stamp=arrived.stamp or NO_STAMP,
-        tags=tuple(dict.fromkeys((*wanted.one.key.tags, *tags))),
-        route=wanted.exchange.route.name,
-    )
+def _entry(wanted: Wanted, arrived: Arrived, verdict: Store, text: bytes, tags: tuple[str, ...]) -> Entry:
+    one, route = wanted.one, wanted.exchange.route.name
+    return entry_of(arrived, verdict, text, key=one.key.text, tags=(*one.key.tags, *tags), route=route)

@@ -11,7 +11,7 @@ from cacheproxy.engine.arrived import (
     Arrived,
     asking,
     combined,
-    entry_of,
+    entry_for,
     verdict_on,
 )
 from cacheproxy.engine.degrade import Degrade
@@ -168,7 +168,7 @@ class Carrier:
     async def _keep(
         self, job: FillJob, arrived: Arrived, verdict: Store, content: bytes, tags: Sequence[str]
     ) -> Shared:
-        entry = entry_of(job, arrived, verdict, content, tags)
+        entry = entry_for(job, arrived, verdict, content, tags)
         if entry.status == 206:
             return await self._keep_part(job, arrived, entry)
         self._hit_for_miss.forget(job.key)

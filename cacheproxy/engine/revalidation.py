@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cacheproxy.engine.arrived import Arrived, entry_of
+from cacheproxy.engine.arrived import Arrived, entry_for
 from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Passed, Shared
 from cacheproxy.engine.serve import whole_seconds
@@ -82,7 +82,7 @@ class Revalidator:
         tags = response_tags(fields)
         if isinstance(verdict, Pass) or arrived.stamp is None or tags.refused:
             return None
-        renewed = entry_of(job, arrived, verdict, entry.body, (*entry.tags, *tags.tags))
+        renewed = entry_for(job, arrived, verdict, entry.body, (*entry.tags, *tags.tags))
         same = entry.vary == renewed.vary
         return replace(renewed, variance=entry.variance) if same else renewed
 
