@@ -2,8 +2,10 @@
 
 from functools import lru_cache
 
+from cacheproxy.engine.exchange import Exchange
+from cacheproxy.errors import ClientError
 from cacheproxy.policy.route import Policy
-from cacheproxy.policy.router import Router
+from cacheproxy.policy.router import Match, Router
 
 
 class Active:
@@ -17,3 +19,12 @@ class Active:
         self.router = router
         self.match = lru_cache(maxsize=2048)(router.match)
         """``Router.match``: a pure function, and most requests are for few targets."""
+
+
+def route(exchange: Exchange, active: Active) -> None:
+    """Step 2. ClientError for a path that two readers would route differently, or a body where none is taken."""
+    request = exchange.request
+    match = active.match(request.method, request.path, request.authority) or Match(active.policy.fallback)
+    exchange.route, exchange.params = match.route, match.params
+    if match.route.refuse_body and exchange.body is not None:
+        raise ClientError(413, "body-refused", "this route takes no request body")

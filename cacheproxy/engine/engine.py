@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from cacheproxy.clock import Clock
-from cacheproxy.engine.active import Active
+from cacheproxy.engine.active import Active, route
 from cacheproxy.engine.admission import Admission
 from cacheproxy.engine.allowed import allowed, may_look_up
 from cacheproxy.engine.batch import Batches
@@ -35,12 +35,10 @@ from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.keys import NoKey
 from cacheproxy.policy.known_keys import KnownKeys
 from cacheproxy.policy.route import Policy, Served
-from cacheproxy.policy.router import Match
 from cacheproxy.redis_link.contract import Budget, Role
 from cacheproxy.semantics.cache_status import Detail
 from cacheproxy.semantics.freshness import current_age
 from cacheproxy.semantics.head import RequestHead
-from cacheproxy.semantics.invalidation import SAFE_METHODS
 from cacheproxy.semantics.plan import Fetch, Forward, Refuse, Revalidate, Serve, ServeStale, plan
 from cacheproxy.semantics.tag_clock import Verdict
 from cacheproxy.storage.contract import Entry, Found, Store
@@ -124,11 +122,11 @@ class Engine:
             exchange.detail = exchange.detail or Detail.UPSTREAM_ERROR
             reply = unavailable(error)
         except asyncio.CancelledError:
-            _give_up(exchange)
+            exchange.give_up()
             self._journal.gone(exchange)
             raise
         except BaseException:
-            _give_up(exchange)
+            exchange.give_up()
             raise
         exchange.drop_begun()
         reply = leaving(exchange, dress(exchange, reply))
@@ -143,7 +141,7 @@ class Engine:
         exchange = self._begin(request, None, client, None, self.active.policy)
         until.callback(exchange.leave)
         try:
-            _route(exchange, self.active)
+            route(exchange, self.active)
             await self._identifier.identify(exchange, self.active.policy)
             limited = await self._admission.admit(exchange) or await self._admission.admit(exchange, Served.MISS)
         except ClientError as error:
@@ -177,7 +175,7 @@ class Engine:
         )
 
     async def _answer(self, exchange: Exchange, active: Active) -> Reply:
-        _route(exchange, active)
+        route(exchange, active)
         await self._identifier.identify(exchange, active.policy)
         limited = await self._admission.admit(exchange)
         if limited is not None and not stale_will_do(limited):
@@ -293,19 +291,3 @@ class Engine:
         exchange.detail = Detail.STALE_IF_ERROR
         age_s = current_age(found.entry.initial_age_s, found.entry.received_at, now)
         return await self._replies.stale(exchange, found.entry, age_s)
-
-
-def _give_up(exchange: Exchange) -> None:
-    """Nobody waits for the answer any more. A write that is on its way is seen through all the same."""
-    exchange.leave()
-    if exchange.request.method in SAFE_METHODS:
-        exchange.drop_begun()
-
-
-def _route(exchange: Exchange, active: Active) -> None:
-    """Step 2. ClientError for a path that two readers would route differently, or a body where none is taken."""
-    request = exchange.request
-    match = active.match(request.method, request.path, request.authority) or Match(active.policy.fallback)
-    exchange.route, exchange.params = match.route, match.params
-    if match.route.refuse_body and exchange.body is not None:
-        raise ClientError(413, "body-refused", "this route takes no request body")

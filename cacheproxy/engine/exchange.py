@@ -13,6 +13,7 @@ from cacheproxy.policy.route import Policy, Route
 from cacheproxy.redis_link.contract import Budget
 from cacheproxy.semantics.cache_status import Detail
 from cacheproxy.semantics.head import RequestHead
+from cacheproxy.semantics.invalidation import SAFE_METHODS
 from cacheproxy.semantics.plan import Forward
 from cacheproxy.semantics.storing import PassReason
 from cacheproxy.sessions.contract import Session
@@ -98,6 +99,12 @@ class Exchange:
         if self.begun is not None:
             self.begun.abandon()
             self.begun = None
+
+    def give_up(self) -> None:
+        """Nobody waits for the answer any more. A write that is on its way is seen through all the same. Idempotent."""
+        self.leave()
+        if self.request.method in SAFE_METHODS:
+            self.drop_begun()
 
     def leave(self) -> None:
         """Give back its places among the requests in flight. Idempotent."""
