@@ -12,9 +12,11 @@ import redis
 from cacheproxy.errors import PolicyError
 from cacheproxy.redis_link.embedded import server_binary, start_embedded
 
+# A shell without job control starts what it puts in the background with SIGINT ignored, and Python leaves that so.
 PARENT = """
-import sys, time
+import signal, time
 from cacheproxy.redis_link.embedded import start_embedded
+signal.signal(signal.SIGINT, signal.default_int_handler)
 server = start_embedded()
 print(server.pid, server.url, flush=True)
 time.sleep(600)
