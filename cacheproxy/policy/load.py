@@ -13,6 +13,7 @@ from cacheproxy.policy.check_batch import batch_cautions
 from cacheproxy.policy.check_coding import encode_cautions
 from cacheproxy.policy.check_conditions import condition_cautions
 from cacheproxy.policy.check_methods import method_cautions
+from cacheproxy.policy.check_warm import warm_cautions
 from cacheproxy.policy.checks import complaints
 from cacheproxy.policy.compile import compile_policy
 from cacheproxy.policy.complaints import faults_of, meant
@@ -55,14 +56,22 @@ def load_policy(
     if faults:
         raise _refused(source, faults)
     policy = compile_policy(model, ttl_s_by_route, _digest(document, ttl_s_by_route))
+    router = Router(policy.routes)
     doubtful = (
         *condition_cautions(model),
         *encode_cautions(model),
         *batch_cautions(model),
         *method_cautions(model),
+        *warm_cautions(policy, router, _warm_path(document)),
     )
     cautions = tuple(document.fault(path, message) for path, message in doubtful)
-    return replace(policy, mentioned=mentioned_in(document.data), cautions=cautions), Router(policy.routes)
+    return replace(policy, mentioned=mentioned_in(document.data), cautions=cautions), router
+
+
+def _warm_path(document: Document) -> Path:
+    """Where the requests to warm with are listed: under ``warm`` itself, or under its ``requests``."""
+    listed = isinstance(document.data, dict) and isinstance(document.data.get("warm"), list)
+    return ("warm",) if listed else ("warm", "requests")
 
 
 def _take_out_unsupported(document: Document, data: object, path: Path) -> Iterator[Fault]:

@@ -523,6 +523,34 @@ def test_a_method_that_is_nearly_one_is_cautioned_against(method: str, meant: st
     assert said == ([(4, "routes[0].match[1]", f"`{meant}`?")] if meant else [])
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("GET /a/1?page=2", ""),
+        ("GET api.example.com/a/1", ""),
+        ("GET /b", "the route `b` has no `cache:`"),
+        ("GET /c", "no route matches"),
+        ("GET /a%2F1", "no route matches"),
+        ("GET other.example/d", "no route matches"),
+        ("GET d.example/d", ""),
+    ],
+)
+@pytest.mark.parametrize("listed", ["[{}]", "{{requests: [GET /a/0, {}]}}"])
+def test_a_request_that_warms_nothing_is_cautioned_against(line: str, said: str, listed: str) -> None:
+    """Its answer would be thrown away at every start, and nobody would know."""
+    text = f"""version: 1
+routes:
+  - {{name: a, match: "GET /a/{{id}}", cache: {{ttl: 1m, key: "a:{{id}}"}}}}
+  - {{name: b, match: GET /b}}
+  - {{name: d, match: GET d.example/d, cache: {{ttl: 1m}}}}
+warm: {listed.format(f'"{line}"')}
+"""
+    policy, _ = load_policy(text, "p.yaml", {})
+    path = "warm[0]" if listed.startswith("[") else "warm.requests[1]"
+    assert [caution.path for caution in policy.cautions] == ([path] if said else [])
+    assert all((caution.line, caution.message[: len(said)]) == (6, said) for caution in policy.cautions)
+
+
 def test_encryption_without_keys_is_refused() -> None:
     """At start and reload, at each place that asks for it: never stored in the clear instead."""
     with pytest.raises(PolicyError) as caught:
