@@ -52,10 +52,11 @@ def _nominated(value: bytes) -> frozenset[bytes]:
 
 
 def request_fields(request: RequestHead, *, protected: Collection[bytes] = (), surrogate: bool = False) -> Fields:
-    """The fields that ``request`` goes on to the origin with: end-to-end ones, Via, TE where trailers are welcome.
+    """The fields that ``request`` goes on to the origin with: end-to-end ones and Via.
 
-    ``protected`` names further fields that Connection cannot drop (identity). ``surrogate`` declares to the origin
-    that Surrogate-Control is understood. Max-Forwards is counted down for TRACE and OPTIONS (RFC 9110 §7.6.2).
+    No TE goes on: trailers end here (RFC 9110 §10.1.4). ``protected`` names further fields that Connection cannot drop
+    (identity). ``surrogate`` declares to the origin that Surrogate-Control is understood. Max-Forwards is counted down
+    for TRACE and OPTIONS (RFC 9110 §7.6.2).
     """
     nominated = connection_fields(request.fields) - frozenset(protected)
     dropped = _NOT_ASKED | nominated if nominated else _NOT_ASKED
@@ -67,8 +68,6 @@ def request_fields(request: RequestHead, *, protected: Collection[bytes] = (), s
     kept.append(_via(request))
     if surrogate:
         kept.append((b"surrogate-capability", SURROGATE_TARGET + b'="Surrogate/1.0"'))
-    if _takes_trailers(request.fields):
-        kept.extend(((b"te", b"trailers"), (b"connection", b"te")))
     return Fields(kept)
 
 
@@ -90,10 +89,3 @@ def _via(request: RequestHead) -> Pair:
     hop = request.http_version.encode("latin-1", "replace") + b" " + PSEUDONYM
     before = request.fields.combined(b"via")
     return b"via", hop if before is None else before + b", " + hop
-
-
-def _takes_trailers(fields: Fields) -> bool:
-    accepted = fields.combined(b"te")
-    return accepted is not None and any(
-        coding.partition(b";")[0].strip(b" \t").lower() == b"trailers" for coding in accepted.split(b",")
-    )

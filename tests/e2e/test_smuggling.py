@@ -325,7 +325,7 @@ def test_what_is_forwarded_is_framed_anew(sidecar, raw_origin, connect, paths, r
     assert bodies * 3 == [each.body for each in seen]
     for each in seen:
         assert_strict(each)
-        assert not {b"upgrade", b"http2-settings", b"keep-alive", b"trailer", b"expect"} & {
+        assert not {b"upgrade", b"http2-settings", b"keep-alive", b"trailer", b"te", b"expect"} & {
             name for name, _ in each.fields
         }
         assert each.get("connection") in (None, b"te")
