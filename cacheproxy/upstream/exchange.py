@@ -72,7 +72,7 @@ class Exchange:
     @property
     def whole(self) -> tuple[ResponseHead, bytes] | None:
         """See ``Sent.whole``."""
-        if self._outcome is None or isinstance(self._outcome, Exception) or self._reader.interim:
+        if self._outcome is None or isinstance(self._outcome, Exception) or self._reader.interim or self.met_timeout:
             return None
         head, body = self._outcome
         return (head, body.content) if isinstance(body, BytesBody) else None
@@ -80,6 +80,16 @@ class Exchange:
     def met_closing(self, error: UpstreamError) -> bool:
         """Whether ``error`` says no more than that the origin was just closing a connection used before."""
         return error.reason == Reason.CLOSED_EARLY and self._connection.served > 1 and self.untouched
+
+    @property
+    def met_timeout(self) -> bool:
+        """Whether what came is a 408 to a request that was sent whole, on a connection that was used before.
+
+        The origin gave up waiting for it, so it has not acted on it (RFC 9110 §15.5.9).
+        """
+        head = self._reader.head
+        fresh = self._connection.served == 1 or self._sender is not None or self._reader.interim
+        return head is not None and head.status == 408 and not fresh
 
     def when_told(self, tell: Callable[[], None]) -> None:
         """See ``Sent.when_told``."""

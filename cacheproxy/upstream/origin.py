@@ -51,7 +51,7 @@ class HttpOrigin:
         """Return the final response. UpstreamError with a ``Reason`` where none came.
 
         A request that met a connection which the origin was just closing is sent once more, on a fresh one: only if
-        it is idempotent, not a byte of a response came, and its body can be sent again.
+        it is idempotent, not a byte of a response came but for a 408, and its body can be sent again.
         """
         body = at_hand(body)
         if begun is not None or body is None or isinstance(body, BytesBody):
@@ -74,10 +74,14 @@ class HttpOrigin:
         else:
             exchange = self._begin(await self._pool.acquire(), request, head, body, on_interim, leave)
         try:
-            return await exchange.response()
+            head_and_body = await exchange.response()
         except UpstreamError as error:
             if not exchange.met_closing(error) or request.method not in IDEMPOTENT:
                 raise
+        else:
+            if not exchange.met_timeout or request.method not in IDEMPOTENT:
+                return head_and_body
+            await head_and_body[1].aclose()
         connection = await self._pool.acquire(fresh=True)
         return await self._begin(connection, request, head, body, on_interim, leave).response()
 

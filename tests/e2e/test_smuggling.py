@@ -591,3 +591,15 @@ def test_a_body_that_comes_long_after_a_head_answers_nobody(sidecar, raw_origin,
         assert 200 == connect(sidecar).ask(filled(GET.replace(b"GET", b"HEAD") + b"\r\n", paths), "HEAD").status
         for _ in range(5):
             assert_canary(connect(sidecar), paths)
+
+
+@pytest.mark.parametrize("before", [1, 4], ids=["first", "after-others"])
+def test_an_origin_that_tired_of_waiting_answers_nobody(sidecar, raw_origin, connect, paths, before) -> None:
+    """9110-15.5.9: a 408 meant for an idle connection is not the answer to the request that is being sent on it."""
+    wire, request = connect(sidecar), filled(GET + b"\r\n", paths)
+    for _ in range(before):
+        raw_origin.on(paths[b"$P"], ok(b"before"))
+    raw_origin.on(paths[b"$P"], ok(b"too late", b"connection: close", status=b"408 Request Timeout"), CLOSE)
+    raw_origin.on(paths[b"$P"], ok(b"anew"))
+    assert [b"before"] * before + [b"anew"] == [wire.ask(request).body for _ in range(before + 1)]
+    assert_canary(wire, paths)

@@ -233,6 +233,49 @@ async def test_a_request_that_may_have_been_acted_on_is_not_sent_again(
     assert (error.value.status, error.value.sent) == (502, True)
 
 
+TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 3\r\n\r\nbye"
+
+
+@pytest.mark.parametrize(
+    ("request_head", "body"), [(GET, None), (PUT, BytesBody(b"again"))], ids=["without-body", "with-a-body-at-hand"]
+)
+@pytest.mark.parametrize("close", [b"", b"connection: close\r\n"])
+async def test_a_408_that_an_idle_connection_brought_answers_nobody(
+    connect: Connect, request_head: RequestHead, body: RequestBody | None, close: bytes
+) -> None:
+    """9110-15.5.9: the origin waited too long, and this request met that on the way: it goes out once more."""
+    origin = await connect(stale(TIMED_OUT.replace(b"\r\n\r\n", b"\r\n" + close + b"\r\n")))
+    await origin.send(GET)
+    head, echo = await origin.send(request_head, body)
+    assert (head.status, True) == (200, (await read(echo)).startswith(request_head.method.encode()))
+
+
+@pytest.mark.parametrize(
+    ("request_head", "parts", "answers"),
+    [
+        pytest.param(POST, None, (TIMED_OUT,), id="not-idempotent"),
+        pytest.param(PUT, [b"gone"], (TIMED_OUT,), id="its-body-is-spent"),
+        pytest.param(GET, None, (b"HTTP/1.1 102 Processing\r\n\r\n", TIMED_OUT), id="an-interim-response-came"),
+    ],
+)
+async def test_a_408_is_passed_on_where_sending_again_could_do_harm(
+    connect: Connect, request_head: RequestHead, parts: list[bytes] | None, answers: tuple[bytes, ...]
+) -> None:
+    """Then it is the client who may send again."""
+    body = None if parts is None else PartsBody(parts, length=4)
+    origin = await connect(stale(*answers))
+    await origin.send(GET)
+    head, _ = await origin.send(request_head, body)
+    assert (head.status, "<Pool 0 of" in repr(origin)) == (408, True)
+
+
+async def test_a_408_on_a_fresh_connection_is_the_answer(connect: Connect) -> None:
+    """Nothing was waited for before."""
+    origin = await connect(lambda peer: peer.answer(TIMED_OUT))
+    head, _ = await origin.send(GET)
+    assert head.status == 408
+
+
 async def test_a_fresh_connection_that_dies_is_not_tried_again(connect: Connect) -> None:
     """What fails on a connection of its own would fail again."""
     connections = 0
