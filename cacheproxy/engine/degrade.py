@@ -9,6 +9,9 @@ from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.errors import StateError
 from cacheproxy.redis_link.contract import Role
 
+COMMAND_REFUSED = "error"
+"""The reason of a StateError for a command that Redis answered with an error. The other reasons are an outage's."""
+
 log = structlog.get_logger()
 Result = TypeVar("Result")
 Default = TypeVar("Default")
@@ -18,9 +21,12 @@ class Degrade:
     """Turns a StateError into the answer that the request gets by without."""
 
     def __init__(self, recorder: Recorder) -> None:
-        """Count every such turn with ``recorder``; say in the log only when a role's state changes."""
+        """Count every such turn with ``recorder``; say in the log only when commands begin, or cease, to be refused.
+
+        An outage is for the link to tell of.
+        """
         self._recorder = recorder
-        self._down: set[Role] = set()
+        self._refused: set[Role] = set()
 
     async def instead(self, role: Role, asked: Awaitable[Result], default: Default) -> Result | Default:
         """What was ``asked``, or ``default`` where shared state did not say."""
@@ -29,13 +35,13 @@ class Degrade:
         except StateError as error:
             self._failed(role, error)
             return default
-        if role in self._down:
-            self._down.discard(role)
+        if role in self._refused:
+            self._refused.discard(role)
             log.warning("state_back", role=role)
         return result
 
     def _failed(self, role: Role, error: StateError) -> None:
         self._recorder.event(Event.STATE_ERROR, role, error.reason)
-        if role not in self._down:
-            self._down.add(role)
-            log.warning("state_lost", role=role, reason=error.reason)
+        if error.reason == COMMAND_REFUSED and role not in self._refused:
+            self._refused.add(role)
+            log.warning("state_lost", role=role, reason=error.reason, detail=error.detail)

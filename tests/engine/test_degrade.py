@@ -138,18 +138,29 @@ async def _says(result: str) -> str:
     return result
 
 
-async def _fails() -> str:
-    raise StateError("timeout")
+async def _fails(reason: str) -> str:
+    raise StateError(reason, "OOM command not allowed")
 
 
 async def test_only_changes_are_logged() -> None:
-    """One line when a role is lost and one when it is back, however many calls there are between."""
+    """One line when commands begin to be refused and one when they cease, however many calls there are between."""
     degrade = Degrade(NullRecorder())
     with capture_logs() as lines:
-        for asked in (_says("a"), _fails(), _fails(), _says("b"), _says("c")):
+        for asked in (_says("a"), _fails("error"), _fails("error"), _says("b"), _says("c")):
             await degrade.instead(Role.CACHE, asked, None)
         assert await degrade.instead(Role.LIMITS, _says("d"), None) == "d"
-    assert [("cache", "timeout"), ("cache", None)] == [(line["role"], line.get("reason")) for line in lines]
+    told = [(line["role"], line.get("reason"), line.get("detail")) for line in lines]
+    assert told == [("cache", "error", "OOM command not allowed"), ("cache", None, None)]
+
+
+@pytest.mark.parametrize("reason", ["refused", "timeout", "lost", "readonly", "loading", "open"])
+async def test_an_outage_is_told_of_once(reason: str) -> None:
+    """The link says ``redis_lost`` and ``redis_back``: nothing is to be said twice."""
+    degrade = Degrade(NullRecorder())
+    with capture_logs() as lines:
+        for asked in (_fails(reason), _says("back")):
+            await degrade.instead(Role.CACHE, asked, None)
+    assert [] == lines
 
 
 async def test_other_errors_are_not_hidden() -> None:
