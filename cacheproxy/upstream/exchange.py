@@ -12,7 +12,7 @@ from cacheproxy.upstream.connection import Connection
 from cacheproxy.upstream.contract import OnInterim, RequestBody, ResponseBody
 from cacheproxy.upstream.limits import HELD_BODY_BYTES
 from cacheproxy.upstream.reasons import Reason, failure
-from cacheproxy.upstream.response_reader import ResponseReader
+from cacheproxy.upstream.response_reader import ResponseReader, whole_response
 from cacheproxy.upstream.sender import Sender, Spawn
 from cacheproxy.upstream.stream import StreamBody
 
@@ -25,6 +25,7 @@ class Exchange:
     __slots__ = (
         "_connection",
         "_held",
+        "_method",
         "_on_interim",
         "_outcome",
         "_over",
@@ -41,7 +42,9 @@ class Exchange:
         self._connection = connection
         self._times = times
         self._on_interim = on_interim
-        self._reader = ResponseReader(method)
+        self._method = method
+        self._reader: ResponseReader | None = None
+        """None until bytes came that are not the response, and all of it."""
         self._sender: Sender | None = None
         self._stream: StreamBody | None = None
         self._held = b""
@@ -54,7 +57,8 @@ class Exchange:
     @property
     def untouched(self) -> bool:
         """Whether the origin gave no byte and took nothing that could not be sent again."""
-        return not self._reader.begun and (self._sender is None or not self._sender.started)
+        begun = self._reader is not None and self._reader.begun
+        return not begun and (self._sender is None or not self._sender.started)
 
     def send(self, head: bytes, body: RequestBody | None, *, expects: bool, spawn: Spawn) -> None:
         """Write the request. A ``body`` that is not here whole, or ``expects`` leave, follows in a task of its own."""
@@ -72,7 +76,9 @@ class Exchange:
     @property
     def whole(self) -> tuple[ResponseHead, bytes] | None:
         """See ``Sent.whole``."""
-        if self._outcome is None or isinstance(self._outcome, Exception) or self._reader.interim or self.met_timeout:
+        if self._outcome is None or isinstance(self._outcome, Exception):
+            return None
+        if self._reader is not None and (self._reader.interim or self.met_timeout):
             return None
         head, body = self._outcome
         return (head, body.content) if isinstance(body, BytesBody) else None
@@ -87,6 +93,8 @@ class Exchange:
 
         The origin gave up waiting for it, so it has not acted on it (RFC 9110 §15.5.9).
         """
+        if self._reader is None:
+            return False
         head = self._reader.head
         fresh = self._connection.served == 1 or self._sender is not None or self._reader.interim
         return head is not None and head.status == 408 and not fresh
@@ -98,7 +106,7 @@ class Exchange:
     def follow(self, on_interim: OnInterim | None) -> None:
         """Tell ``on_interim`` of the interim responses from now on, and of those that came before anybody asked."""
         self._on_interim = on_interim
-        if on_interim is not None:
+        if on_interim is not None and self._reader is not None:
             for head in self._reader.interim:
                 if head.status != 100:
                     on_interim(head)
@@ -129,40 +137,43 @@ class Exchange:
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the response."""
-        reader = self._reader
         try:
+            if self._reader is None and self._take_whole(data):
+                return
+            reader = self._reading()
             content = reader.feed(data)
         except UpstreamError as error:
             self.fail(error)
             return
         if self._told < len(reader.interim):
-            self._tell_interim()
+            self._tell_interim(reader)
         if reader.head is None:
             return
         done = reader.done
         if not done:
             self._connection.limit(Reason.IDLE_TIMEOUT, self._times.idle_s)
         if self._stream is None:
-            self._answer(reader.head, content)
+            self._answer(reader, reader.head, content)
         else:
             self._stream.push(content)
         if done:
-            self._finish()
+            self._finish(reader)
         if self._tell is not None and self._outcome is not None:
             self._tell_once()
 
     def end(self) -> None:
         """Take note that the origin sends no more: right for a close-delimited body, else an error."""
+        reader = self._reading()
         try:
-            self._reader.end()
+            reader.end()
         except UpstreamError as error:
             self.fail(error)
         else:
-            self._finish()
+            self._finish(reader)
 
     def lost(self, detail: str) -> None:
         """Take note that the connection broke."""
-        self.fail(failure(Reason.CLOSED_EARLY if self._reader.head is None else Reason.BODY_TRUNCATED, detail))
+        self.fail(failure(Reason.CLOSED_EARLY if self._head is None else Reason.BODY_TRUNCATED, detail))
 
     def fail(self, error: Exception) -> None:
         """End with ``error``: the request fails, or the body breaks off where it is being read already."""
@@ -180,7 +191,7 @@ class Exchange:
         """Wait for the response, now that the origin has taken the request in."""
         if self._connection.stalled or (self._sender is not None and not self._sender.complete):
             return
-        if self._reader.head is None:
+        if self._head is None:
             self._connection.limit(Reason.FIRST_BYTE_TIMEOUT, self._times.first_byte_s)
         elif self._connection.reading:
             self._connection.limit(Reason.IDLE_TIMEOUT, self._times.idle_s)
@@ -196,20 +207,41 @@ class Exchange:
         if self._connection.resume():
             self._connection.limit(Reason.IDLE_TIMEOUT, self._times.idle_s)
 
-    def _tell_interim(self) -> None:
-        for head in self._reader.interim[self._told :]:
+    @property
+    def _head(self) -> ResponseHead | None:
+        """The final head, once it is here."""
+        return None if self._reader is None else self._reader.head
+
+    def _reading(self) -> ResponseReader:
+        if self._reader is None:
+            self._reader = ResponseReader(self._method)
+        return self._reader
+
+    def _take_whole(self, data: bytes) -> bool:
+        """Take the first bytes that came for all of the response, as most are; False where they are not just that."""
+        whole = None if self._sender is not None else whole_response(self._method, data)
+        if whole is None:
+            return False
+        self._over = True
+        self._outcome = whole[0], BytesBody(whole[1])
+        self._connection.finish()
+        if self._tell is not None:
+            self._tell_once()
+        return True
+
+    def _tell_interim(self, reader: ResponseReader) -> None:
+        for head in reader.interim[self._told :]:
             if head.status == 100:
                 if self._sender is not None:
                     self._sender.go_on()
             elif self._on_interim is not None:
                 self._on_interim(head)
-        self._told = len(self._reader.interim)
+        self._told = len(reader.interim)
         self.flushed()
-        if self._on_interim is None and self._reader.head is None:
+        if self._on_interim is None and reader.head is None:
             self._tell_once()
 
-    def _answer(self, head: ResponseHead, content: bytes) -> None:
-        reader = self._reader
+    def _answer(self, reader: ResponseReader, head: ResponseHead, content: bytes) -> None:
         if self._held:
             content = self._held + content
         if reader.done:
@@ -228,12 +260,12 @@ class Exchange:
         if tell is not None:
             tell()
 
-    def _finish(self) -> None:
+    def _finish(self, reader: ResponseReader) -> None:
         sent = self._sender is None or self._sender.complete
         self._end()
         if self._stream is not None:
-            self._stream.finish(self._reader.trailers)
-        if sent and self._reader.reusable:
+            self._stream.finish(reader.trailers)
+        if sent and reader.reusable:
             self._connection.finish()
         else:
             self._connection.abort()

@@ -14,6 +14,8 @@ from cacheproxy.upstream.reasons import Reason, failure
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 VERSION = b"HTTP/1."
 BODYLESS = frozenset({204, 304})
+READ_WITH_CARE = BODYLESS | {408}
+"""Statuses that say more of the body, or of the connection, than the framing does."""
 MEMO_HEADS = 512
 MEMO_HEAD_BYTES = 1024
 """Longer heads are read each time, so that the memo stays small."""
@@ -138,3 +140,17 @@ def _understood(raw: bytes) -> tuple[ResponseHead, Framing | None]:
 
 _understood_lately = lru_cache(maxsize=MEMO_HEADS)(_understood)
 """An origin gives the same few heads over and over within a second; each is then the same object."""
+
+
+def whole_response(method: str, data: bytes) -> tuple[ResponseHead, bytes] | None:
+    """The one response to ``method`` that ``data`` is, no byte more or less, after which the connection stays open.
+
+    None where that takes a ``ResponseReader`` to tell. UpstreamError where its head is malformed.
+    """
+    end = data.find(END) + len(END)
+    if end < len(END) or end > MEMO_HEAD_BYTES or method == "HEAD":
+        return None
+    head, framing = _understood_lately(data[:end])
+    if framing is None or framing.length != len(data) - end or not framing.keep_alive or head.status in READ_WITH_CARE:
+        return None
+    return head, data[end:]

@@ -13,7 +13,7 @@ from cacheproxy.semantics.fields import Fields
 from cacheproxy.upstream.bodies import NO_FIELDS
 from cacheproxy.upstream.limits import MAX_FIELDS, MAX_HEAD_BYTES, MAX_INTERIM
 from cacheproxy.upstream.reasons import Reason
-from cacheproxy.upstream.response_reader import ResponseReader
+from cacheproxy.upstream.response_reader import ResponseReader, whole_response
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
@@ -416,3 +416,42 @@ def read_by_h11(raw: bytes) -> tuple[int, bytes] | None:
                 return None
     except h11.RemoteProtocolError:
         return None
+
+
+WHOLE = st.builds(
+    lambda status, fields, content: b"HTTP/1.1 %d \r\n%b\r\n%b" % (status, b"".join(fields), content),
+    st.sampled_from([100, 103, 200, 204, 304, 404, 408, 503]),
+    st.lists(
+        st.sampled_from(
+            [
+                b"content-length: 0\r\n",
+                b"content-length: 4\r\n",
+                b"transfer-encoding: chunked\r\n",
+                b"connection: close\r\n",
+                b"x: 1\r\n",
+            ]
+        ),
+        max_size=3,
+    ),
+    st.sampled_from([b"", b"wxy", b"wxyz", b"wxyz!", b"0\r\n\r\n"]),
+)
+
+
+@given(raw=WHOLE | NOISE, method=st.sampled_from(["GET", "HEAD", "POST"]))
+def test_what_is_read_at_once_is_what_the_reader_reads(raw: bytes, method: str) -> None:
+    """The same response, and never one after which the reader would not use the connection again."""
+    try:
+        whole = whole_response(method, raw)
+    except UpstreamError as error:
+        assert error.reason == read([raw], method)
+        return
+    if whole is not None:
+        head, content = whole
+        assert Read(head.status, content, reusable=True, fields=head.fields) == read([raw], method)
+
+
+def test_a_usual_response_is_read_at_once() -> None:
+    """Sized, in one piece, and from an origin that keeps the connection open."""
+    whole = whole_response("GET", OK + b"content-length: 2\r\n\r\nhi")
+    assert whole is not None
+    assert (200, b"hi") == (whole[0].status, whole[1])
