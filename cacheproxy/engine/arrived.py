@@ -55,6 +55,21 @@ def asking(job: FillJob, asked: RequestHead, variants: Sequence[Entry]) -> Field
     return fill_fields(asked.fields, keep_range=True)
 
 
+def wants_all(job: FillJob) -> bool:
+    """Whether the client asked for all there is, and none of it is here, so that the origin was asked for all, too."""
+    return b"range" not in job.request.fields and not completes(job)
+
+
+def completes(job: FillJob) -> bool:
+    """Whether the origin is asked for the rest of what is stored, by a client who asked for all there is."""
+    return isinstance(job.plan, Fetch) and job.plan.missing is not None
+
+
+def is_part(head: ResponseHead) -> bool:
+    """Whether it says that it is a part. A 206 without Content-Range is an origin's own invention."""
+    return head.status == 206 and b"content-range" in head.fields
+
+
 def asked_alone(job: FillJob) -> RequestHead:
     """The request of a fill that nobody else has a part in, and for which nothing is stored."""
     return job.sent.with_fields(asking(job, job.sent, ()))
@@ -68,7 +83,7 @@ def verdict_on(job: FillJob, arrived: Arrived) -> Store | Pass:
 
 def refusal(job: FillJob, head: ResponseHead, now: float) -> PassReason | None:
     """Why ``head`` brings nothing to be stored for ``job``, whatever its content; None where that is to be seen."""
-    if head.status == 304 or is_error(head.status):
+    if head.status == 304 or is_error(head.status) or is_part(head):
         return None
     verdict = assess(job.sent, head, job.rules, requested_at=now, received_at=now)
     if isinstance(verdict, Pass):

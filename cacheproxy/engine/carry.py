@@ -11,8 +11,11 @@ from cacheproxy.engine.arrived import (
     Arrived,
     asking,
     combined,
+    completes,
     entry_for,
+    is_part,
     verdict_on,
+    wants_all,
 )
 from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Passed, Shared, Unstamped
@@ -95,6 +98,9 @@ class Carrier:
         if status == 304:
             await arrived.body.aclose()
             raise UpstreamError(502, "malformed-response", sent=True, detail="a 304 to a request without a condition")
+        if is_part(arrived.head) and job.request.method == "GET" and wants_all(job):
+            await arrived.body.aclose()
+            raise UpstreamError(502, "malformed-response", sent=True, detail="a part (206) to a request for the whole")
         if is_error(status) and self._may_stand_in(job):
             await arrived.body.aclose()
             raise UpstreamError(status, f"status-{status}", sent=True)
@@ -111,6 +117,9 @@ class Carrier:
 
     async def _judge(self, job: FillJob, arrived: Arrived) -> Shared:
         verdict = verdict_on(job, arrived)
+        if isinstance(verdict, Pass) and completes(job) and arrived.head.status in {206, 416}:
+            await arrived.body.aclose()
+            return await self._carry_whole(job, arrived)
         if job.personal and not job.in_full and _is_for_one(job, verdict):
             await arrived.body.aclose()
             job.in_full = True
@@ -194,15 +203,15 @@ class Carrier:
             await self._write(whole or part)
             return GaveUp()
         if whole is None or whole.status == 206:
-            if isinstance(job.plan, Fetch) and job.plan.missing is not None:
-                # The rest of a part did not fit what is stored: the client asked for all of it, so ask again.
-                return await self.carry(replace(job, plan=Fetch(reason=job.plan.reason)), arrived.stamp)
-            job.leader.tell(Passed(arrived.head, BytesBody(part.body), PassReason.PARTIAL))
-            return GaveUp()
+            return await self._carry_whole(job, arrived)
         filled = Filled(whole, 206, stored=True)
         job.leader.tell(filled)
         await self._write(whole)
         return filled
+
+    async def _carry_whole(self, job: FillJob, arrived: Arrived) -> Shared:
+        """The rest of a part did not fit what is stored: the client asked for all of it, so ask again."""
+        return await self.carry(replace(job, plan=Fetch(reason=job.plan.reason)), arrived.stamp)
 
     async def _write(self, entry: Entry) -> None:
         await self._degrade.instead(Role.CACHE, self._store.write(entry), None)

@@ -89,15 +89,14 @@ class Exchange:
 
     @property
     def met_timeout(self) -> bool:
-        """Whether what came is a 408 to a request that was sent whole, on a connection that was used before.
+        """Whether what came is a 408 and a close, for a request that was sent whole on a connection used before.
 
         The origin gave up waiting for it, so it has not acted on it (RFC 9110 §15.5.9).
         """
-        if self._reader is None:
+        reader = self._reader
+        if reader is None or reader.head is None or reader.head.status != 408 or reader.keep_alive or reader.interim:
             return False
-        head = self._reader.head
-        fresh = self._connection.served == 1 or self._sender is not None or self._reader.interim
-        return head is not None and head.status == 408 and not fresh
+        return self._connection.served > 1 and self._sender is None
 
     def when_told(self, tell: Callable[[], None]) -> None:
         """See ``Sent.when_told``."""

@@ -109,7 +109,7 @@ class ResponseReader:
 
     def _begin_body(self, head: ResponseHead, framing: Framing) -> None:
         self.head = head
-        self.keep_alive = framing.keep_alive and head.status != 408  # whatever it says, it closes (RFC 9110 §15.5.9)
+        self.keep_alive = framing.keep_alive
         if self._method == "HEAD" or head.status in BODYLESS:
             # A body that comes all the same, a moment later, would be read as the next response.
             self.keep_alive = self.keep_alive and not (framing.chunked or framing.length)

@@ -399,6 +399,18 @@ def test_a_part_that_nobody_asked_for_is_not_kept(sidecar, raw_origin, connect, 
     assert (200, b"0123456789") == (answer.status, answer.body)
 
 
+@pytest.mark.parametrize("before", [0, 4], ids=["first", "after-others"])
+def test_a_part_does_not_pass_for_the_whole(sidecar, raw_origin, connect, before) -> None:
+    """9110-15.3.7: who asked for everything is not given a part, also where nobody shares what comes."""
+    path, wire = raw_origin.path("/c"), connect(sidecar)
+    for _ in range(before):
+        raw_origin.on(path, ok(b"mine", b"cache-control: private"))
+    raw_origin.on(path, ok(b"01234", b"content-range: bytes 0-4/10", b'etag: "a"', status=b"206 Partial"))
+    raw_origin.on(path, ok(b"0123456789", b'etag: "a"'))
+    assert [200] * before + [502] == [wire.ask(get(path)).status for _ in range(before + 1)]
+    assert b"0123456789" == wire.ask(get(path)).body
+
+
 def test_a_head_does_not_empty_the_get(sidecar, raw_origin, connect) -> None:
     """HEAD stores nothing that answers a GET, and switches off no collapsing."""
     path, gate = raw_origin.path("/c"), threading.Event()

@@ -165,6 +165,12 @@ SCENARIOS = {
         before=((SID, ("range", "bytes=0-4")),),
         stale=False,
     ),
+    "rest-of-another-length": Scenario(
+        "/thing",
+        [*PARTS, drops(b"", fields=(("content-range", "bytes */3"),), status=416), ok(b"whole")],
+        before=((SID, ("range", "bytes=0-4")),),
+        stale=False,
+    ),
     "whole-of-parts": Scenario(
         "/thing",
         [ok(b"0123", ("content-range", "bytes 0-3/6"), ETAG, status=206),

@@ -279,8 +279,14 @@ async def test_what_was_put_together_is_purged_by_the_tags_of_either_part(house)
 
 @pytest.mark.parametrize(
     "rest",
-    [part(8, 9), ok(b"789", ("content-range", "bytes 7-9/10"), ("etag", '"2"'), status=206)],
-    ids=["a-gap", "another-version"],
+    [
+        pytest.param(part(8, 9), id="a-gap"),
+        pytest.param(ok(b"789", ("content-range", "bytes 7-9/10"), ("etag", '"2"'), status=206), id="another-version"),
+        pytest.param(ok(b"789", ("content-range", "bytes 7-9/*"), ETAG, status=206), id="of-unknown-length"),
+        pytest.param(ok(b"789", ETAG, status=206), id="of-unknown-place"),
+        pytest.param(ok(b"--x", ("content-type", "multipart/byteranges; boundary=x"), ETAG, status=206), id="several"),
+        pytest.param(ok(b"", ("content-range", "bytes */5"), status=416), id="shorter-by-now"),
+    ],
 )
 async def test_a_rest_that_does_not_fit_is_fetched_again_as_a_whole(house, rest) -> None:
     """Bytes of two versions are never mixed, and nobody who asked for all is given a part."""
@@ -293,13 +299,21 @@ async def test_a_rest_that_does_not_fit_is_fetched_again_as_a_whole(house, rest)
     )
 
 
-async def test_a_part_that_nobody_asked_for_is_passed_on_and_not_stored(house) -> None:
-    """An origin that answers 206 to a request without Range is asked once for each client, and no more."""
+async def test_a_part_that_nobody_asked_for_is_a_failure(house) -> None:
+    """9110-15.3.7: half an answer is not to pass for the whole; the origin is asked once for each client."""
     house.origin.script("/items/1", part(0, 6))
     for count in (1, 2):
         answer = await house.ask("/items/1")
-        assert (206, count) == (answer.status, house.origin.count())
-        assert answer["cache-status"].endswith("detail=partial-content")
+        assert (502, count) == (answer.status, house.origin.count())
+        assert "malformed-response" in answer.body.decode()
+
+
+async def test_a_206_that_is_no_part_is_passed_on_and_not_stored(house) -> None:
+    """A service may use the status for something of its own; without Content-Range nobody takes it for a part."""
+    house.origin.script("/items/1", ok(b"some of them", status=206))
+    for count in (1, 2, 3, 4):
+        answer = await house.ask("/items/1")
+        assert (206, b"some of them", count) == (answer.status, answer.body, house.origin.count())
 
 
 async def test_a_range_on_a_miss_is_stored_whole_if_that_is_what_came(house) -> None:
