@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from cacheproxy.policy.check_batch import batch_rules
 from cacheproxy.policy.conditions import Condition
 from cacheproxy.policy.identity import SessionRules, SessionScheme, TenantRules, TenantSource
+from cacheproxy.policy.key_rules import BypassRules, QueryRules
 from cacheproxy.policy.model_cache import CacheModel, merged
 from cacheproxy.policy.model_coding import compress_rules, encode_rules
 from cacheproxy.policy.model_conditions import ConditionModel, compile_condition
@@ -21,7 +22,6 @@ from cacheproxy.policy.models import (
 )
 from cacheproxy.policy.route import (
     Algorithm,
-    BypassRules,
     Count,
     EventRules,
     Exemption,
@@ -32,7 +32,6 @@ from cacheproxy.policy.route import (
     OnLimit,
     Policy,
     Precision,
-    QueryRules,
     Route,
     Scope,
     SessionUse,

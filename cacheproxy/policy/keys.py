@@ -7,7 +7,7 @@ that a trusted proxy took off the path, ``~s`` session, ``~t`` scheme, ``~u`` us
 values never hold ``~`` or ``:``.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -18,7 +18,7 @@ from cacheproxy.policy.lookup import cookies_of, lookup_of, user_id_of, values_o
 from cacheproxy.policy.paths import Param
 from cacheproxy.policy.query import SplitQuery, parameters, split_query
 from cacheproxy.policy.route import Route, Scope
-from cacheproxy.policy.tags import EVERYTHING, bounded, for_tenant, key_tag, path_tag, render_tags, route_tag
+from cacheproxy.policy.tags import EVERYTHING, bounded, for_tenant, key_tag, path_tag, route_tag
 from cacheproxy.policy.templates import digest, key_part
 from cacheproxy.semantics.head import RequestHead
 
@@ -52,6 +52,8 @@ class NoKey:
 
 Params = Mapping[str, Param]
 _LONGEST_HOST_BYTES = 255
+_READ = frozenset({"GET", "HEAD"})
+_OWN = frozenset({Scope.USER, Scope.SESSION})
 _NO_QUERY = SplitQuery({}, None)
 
 
@@ -59,18 +61,21 @@ def cache_key(
     route: Route, request: RequestHead, params: Params, identity: Identity, *, prefix: str
 ) -> CacheKey | NoKey:
     """The key and tags of ``request`` under ``route``, or why it must bypass the cache."""
-    reason = _no_key(route, request, params, identity)
+    reason = None if route.is_open else _no_key(route, request, params, identity)
     if reason is not None:
         return NoKey(reason)
-    query = split_query(request.target, _query_names(route), route.query) if b"?" in request.target else _NO_QUERY
+    query = split_query(request.target, route.key_parameters, route.query) if b"?" in request.target else _NO_QUERY
     lookup = lookup_of(route, request, params, identity, query.values)
     resource = _resource(route, request, lookup)
     variation = "" if route.suffix is None else route.suffix.render(lookup)
     if resource is None or variation is None:
         return NoKey(NoKeyReason.INCOMPLETE)
-    suffix = "".join(_suffix(route, request, params, identity, query)) + (variation and f"~x={variation}")
-    text = f"{prefix}:{_tenant(identity)}:{resource}:{route.version}" + (suffix and f":{suffix}")
-    return CacheKey(text, _tags(route, request, identity, resource, lookup))
+    suffix = "".join(_suffix(route, request, params, identity, query))
+    if variation:
+        suffix += "~x=" + variation
+    text = f"{prefix}:{_tenant(identity)}:{resource}:{route.version}"
+    tags = _tags(route, request, identity, resource, lookup)
+    return CacheKey(f"{text}:{suffix}" if suffix else text, tags)
 
 
 def _no_key(route: Route, request: RequestHead, params: Params, identity: Identity) -> NoKeyReason | None:
@@ -96,11 +101,6 @@ def _asks_for_bypass(route: Route, request: RequestHead) -> bool:
     return bool(rules.cookies) and any(name in rules.cookies for name, _ in cookies_of(request))
 
 
-def _query_names(route: Route) -> list[str]:
-    names = (*(route.key.names if route.key else ()), *(route.suffix.names if route.suffix else ()))
-    return [name.removeprefix("query.") for name in names if name.startswith("query.")]
-
-
 def _resource(route: Route, request: RequestHead, lookup: Callable[[str], str | None]) -> str | None:
     if route.key is None:
         return f"@{key_part(route.name)}:{key_part(request.path.decode('latin-1'))}"
@@ -113,24 +113,26 @@ def _tenant(identity: Identity) -> str:
     return "tenant-" + ("%67lobal" if identity.tenant == "global" else key_part(identity.tenant))
 
 
-def _suffix(route: Route, request: RequestHead, params: Params, identity: Identity, query: SplitQuery) -> Iterator[str]:
+def _suffix(route: Route, request: RequestHead, params: Params, identity: Identity, query: SplitQuery) -> list[str]:
+    parts = []
     if route.key_host:
-        yield "~h=" + _host_part(request.authority)
-    if request.method not in {"GET", "HEAD"}:
-        yield "~m=" + key_part(request.method)
+        parts.append("~h=" + _host_part(request.authority))
+    if request.method not in _READ:
+        parts.append("~m=" + key_part(request.method))
     if route.path is not None and route.path.spell({name: p.value for name, p in params.items()}) != request.path:
-        yield "~p=" + digest(request.path)
+        parts.append("~p=" + digest(request.path))
     if request.scheme != "http":
-        yield "~t=" + key_part(request.scheme)
+        parts.append("~t=" + key_part(request.scheme))
     prefix = request.fields.get(b"x-forwarded-prefix")
     if prefix is not None:
-        yield "~r=" + digest(prefix)
+        parts.append("~r=" + digest(prefix))
     if query.rest is not None:
-        yield "~q=" + key_part(query.rest.decode("latin-1"))
+        parts.append("~q=" + key_part(query.rest.decode("latin-1")))
     if route.scope is Scope.USER:
-        yield "~u=" + digest((user_id_of(identity, route.user_field) or "").encode("utf-8", "surrogatepass"))
-    if route.scope is Scope.SESSION:
-        yield "~s=" + digest((identity.session_id or "").encode("utf-8", "surrogatepass"))
+        parts.append("~u=" + digest((user_id_of(identity, route.user_field) or "").encode("utf-8", "surrogatepass")))
+    elif route.scope is Scope.SESSION:
+        parts.append("~s=" + digest((identity.session_id or "").encode("utf-8", "surrogatepass")))
+    return parts
 
 
 def _host_part(authority: bytes) -> str:
@@ -148,12 +150,18 @@ _known_host = lru_cache(maxsize=1024)(_spelled_host)
 def _tags(
     route: Route, request: RequestHead, identity: Identity, resource: str, lookup: Callable[[str], str | None]
 ) -> tuple[str, ...]:
-    tags = [EVERYTHING, route_tag(route.name), path_tag(request.path), *render_tags(route.tags, lookup)]
+    tags = [EVERYTHING, route_tag(route.name), path_tag(request.path)]
+    for template in route.tags:
+        tag = template.render(lookup)
+        if tag:
+            tags.append(bounded(tag))
     if route.key is not None:
-        tags += [key_tag(resource), *route.key.prefixes]
-    user_id = user_id_of(identity, route.user_field)
-    if route.scope in {Scope.USER, Scope.SESSION} and user_id is not None:
-        tags.append(bounded(f"user:{user_id}"))
-    if route.scope is Scope.SESSION:
-        tags.append(bounded(f"session:{identity.session_id}"))
-    return for_tenant(tuple(dict.fromkeys(tags)), identity.tenant)
+        tags += (key_tag(resource), *route.key.prefixes)
+    if route.scope in _OWN:
+        user_id = user_id_of(identity, route.user_field)
+        if user_id is not None:
+            tags.append(bounded(f"user:{user_id}"))
+        if route.scope is Scope.SESSION:
+            tags.append(bounded(f"session:{identity.session_id}"))
+    each_once = tuple(dict.fromkeys(tags))
+    return for_tenant(each_once, identity.tenant) if identity.tenant else each_once

@@ -27,10 +27,13 @@ def lookup_of(
     """A lookup of the names that a template of ``route`` may hold. ``query`` gives parameters that occur once."""
 
     def lookup(name: str) -> str | None:
+        param = params.get(name)  # whose names have no dots
+        return elsewhere(name) if param is None else param.value
+
+    def elsewhere(name: str) -> str | None:
         source, dot, rest = name.partition(".")
         if not dot:
-            param = params.get(name)
-            return _single(name, route, request, identity) if param is None else param.value
+            return _single(name, route, request, identity)
         match source:
             case "query":
                 return (query_values(request) if query is None else query).get(rest)

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from cacheproxy.errors import ClientError
+from cacheproxy.semantics.memo import memoised
 
 _SEGMENT_SAFE = "!$&'()*+,;=:@-._~"
 """What needs no percent-encoding in a path segment (RFC 3986 §3.3)."""
@@ -44,6 +46,15 @@ class PathPattern:
 
     text: str
     segments: tuple[Segment, ...]
+    captures: tuple[Segment, ...] = field(init=False)
+    """The segments that capture something."""
+    _form: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Spell once what is the same in every path."""
+        object.__setattr__(self, "captures", tuple(segment for segment in self.segments if segment.name))
+        pieces = (b"%b" if segment.name else segment.spelled.replace(b"%", b"%%") for segment in self.segments)
+        object.__setattr__(self, "_form", b"/" + b"/".join(pieces))
 
     @classmethod
     def parse(cls, text: str) -> "PathPattern":
@@ -60,15 +71,14 @@ class PathPattern:
     @property
     def names(self) -> tuple[str, ...]:
         """The names it captures, in order."""
-        return tuple(segment.name for segment in self.segments if segment.name)
+        return tuple(segment.name for segment in self.captures)
 
     def spell(self, values: Mapping[str, str]) -> bytes:
         """The one path, canonically percent-encoded, that captures ``values``."""
-        return b"/" + b"/".join(_spell(segment, values) for segment in self.segments)
+        return self._form % tuple([_spelled(segment.kind, values[segment.name]) for segment in self.captures])
 
 
-@dataclass(frozen=True, slots=True)
-class Param:
+class Param(NamedTuple):
     """What a segment captured: as spelled on the wire, and decoded (``%31`` is ``1``; ``007`` is ``7`` where int)."""
 
     raw: bytes
@@ -148,6 +158,7 @@ def int_text(segment: bytes) -> str:
     return segment.decode("ascii").lstrip("0") or "0"
 
 
+@memoised(maxsize=1024)
 def canonical_host(host: bytes) -> str:
     """``host`` in lower case, without port and final dot."""
     name = host.decode("latin-1").lower()
@@ -193,11 +204,8 @@ def _check_pattern(text: str, pieces: list[str], segments: tuple[Segment, ...]) 
         raise ValueError(f"the path `{text}` binds a name twice")
 
 
-def _spell(segment: Segment, values: Mapping[str, str]) -> bytes:
-    if segment.kind is Kind.LITERAL:
-        return segment.spelled
-    value = values[segment.name]
+def _spelled(kind: Kind, value: str) -> bytes:
     if _UNRESERVED.fullmatch(value):
         return value.encode("ascii")
-    safe = _SEGMENT_SAFE + "/" if segment.kind is Kind.PATH else _SEGMENT_SAFE
+    safe = _SEGMENT_SAFE + "/" if kind is Kind.PATH else _SEGMENT_SAFE
     return quote(value, safe=safe).encode("ascii")

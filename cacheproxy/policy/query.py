@@ -7,8 +7,8 @@ from fnmatch import translate
 from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
+from cacheproxy.policy.key_rules import QueryRules
 from cacheproxy.policy.paths import text_of
-from cacheproxy.policy.route import QueryRules
 
 
 @dataclass(frozen=True, slots=True)

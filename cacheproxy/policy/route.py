@@ -8,6 +8,7 @@ from cacheproxy.errors import Fault
 from cacheproxy.policy.batch_rules import BatchRules
 from cacheproxy.policy.conditions import Condition
 from cacheproxy.policy.identity import SessionRules, TenantRules
+from cacheproxy.policy.key_rules import BypassRules, QueryRules
 from cacheproxy.policy.paths import MatchRule, PathPattern
 from cacheproxy.policy.templates import KeyTemplate, Template
 from cacheproxy.policy.warming import WarmRules
@@ -178,25 +179,6 @@ class UpstreamRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueryRules:
-    """Which query parameters a key tells apart: all, or those in ``allow``, or all but those in ``ignore`` (globs)."""
-
-    allow: tuple[str, ...] | None = None
-    ignore: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BypassRules:
-    """Query parameters, request fields (lower-case) and cookies whose presence takes a request past the cache."""
-
-    query: tuple[str, ...] = ()
-    headers: tuple[bytes, ...] = ()
-    cookies: tuple[str, ...] = ()
-    when: Condition | None = None
-    """What does so, too."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """What is done with the requests that match: all of it decided here, none of it looked up later."""
 
@@ -234,12 +216,21 @@ class Route:
     """How its requests for many are answered from single entries."""
     tenant_required: bool = False
     """Without a tenant there is no cache (``tenant.enforce``)."""
+    key_names: frozenset[str] = field(init=False)
+    """The names in its key and suffix."""
+    key_parameters: tuple[str, ...] = field(init=False)
+    """Those of them that are the query's."""
+    is_open: bool = field(init=False)
+    """Whether whatever it caches is for anybody who asks: nothing in a request takes it past the cache."""
 
-    @property
-    def key_names(self) -> frozenset[str]:
-        """The names in its key and suffix."""
-        templates = [template for template in (self.key, self.suffix) if template is not None]
-        return frozenset(name for template in templates for name in template.names)
+    def __post_init__(self) -> None:
+        """Decide what is the same for all its requests."""
+        names = [name for template in (self.key, self.suffix) if template is not None for name in template.names]
+        parameters = tuple(name.removeprefix("query.") for name in names if name.startswith("query."))
+        object.__setattr__(self, "key_names", frozenset(names))
+        object.__setattr__(self, "key_parameters", parameters)
+        is_open = self.scope is Scope.PUBLIC and not self.tenant_required and self.bypass == BypassRules()
+        object.__setattr__(self, "is_open", is_open)
 
     @property
     def names_client(self) -> bool:

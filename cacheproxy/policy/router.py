@@ -9,7 +9,9 @@ number or the case of its method meets that route's session and limits too, agai
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 from cacheproxy.errors import ClientError
 from cacheproxy.policy.paths import (
@@ -30,6 +32,8 @@ from cacheproxy.policy.paths import (
 from cacheproxy.policy.route import Route, SessionUse
 
 _ANY = ""
+_FIRST_OF_NONE = 1 << 62
+_NOTHING: Mapping[str, Param] = MappingProxyType({})
 _STRICTNESS = (SessionUse.IGNORE, SessionUse.OPTIONAL, SessionUse.REQUIRED)
 _NEARLY_NUMBERS = re.compile(rb"/[0-9]*+[_+.\s\x80-\xff%-][0-9_+.\s\x80-\xff%-]*+(?:/|\Z)")
 """A segment of digits and of what might surround or replace them: worth a closer look where a route wants a number."""
@@ -37,12 +41,11 @@ _SAMPLE = b"\x01sample"
 _SAMPLE_NUMBER = b"18446744073709551629"
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
-    """The route of a request, the line of it that matched, and what its path captured."""
+class Match(NamedTuple):
+    """The route of a request, the line of it that matched, and what its path captured. A tuple: each path has one."""
 
     route: Route
-    params: Mapping[str, Param] = field(default_factory=dict)
+    params: Mapping[str, Param] = _NOTHING
     rule: MatchRule | None = None
     """None for what matched no route."""
 
@@ -70,34 +73,30 @@ class _Node:
         self.text: _Node | None = None
         self.here: dict[tuple[str, str], _Leaf] = {}
         self.rest: dict[tuple[str, str], _Leaf] = {}
-        self.first = 1 << 62
+        self.first = _FIRST_OF_NONE
 
 
-@dataclass(slots=True, kw_only=True)
 class _Search:
     """One walk down the tree: what is looked for, and the best leaf so far with its captures."""
 
-    keys: tuple[tuple[str, str], ...]
-    raw: Sequence[bytes]
-    lenient: bool = False
-    segments: list[bytes] = field(init=False)
-    best: _Leaf | None = None
-    captured: tuple[bytes, ...] = ()
+    __slots__ = ("best", "bound", "captured", "keys", "lenient", "raw", "segments")
 
-    def __post_init__(self) -> None:
-        self.segments = [decoded(segment) for segment in self.raw]
-
-    @property
-    def bound(self) -> int:
+    def __init__(self, keys: Sequence[tuple[str, str]], raw: Sequence[bytes], *, lenient: bool) -> None:
+        self.keys = keys
+        self.raw = raw
+        self.segments = [decoded(segment) for segment in raw]
+        self.lenient = lenient
+        self.best: _Leaf | None = None
+        self.captured: tuple[bytes, ...] = ()
+        self.bound = _FIRST_OF_NONE
         """Only a leaf of lower order than this is of interest."""
-        return 1 << 62 if self.best is None else self.best.order
 
     def offer(self, leaves: Mapping[tuple[str, str], _Leaf], captured: tuple[bytes, ...]) -> None:
         """Take the leaf that fits method and host if it is the best so far."""
         for key in self.keys:
             leaf = leaves.get(key)
             if leaf is not None and leaf.order < self.bound:
-                self.best, self.captured = leaf, captured
+                self.best, self.captured, self.bound = leaf, captured, leaf.order
 
 
 class Router:
@@ -109,6 +108,7 @@ class Router:
         rules = [(route, rule) for route in routes for rule in route.match]
         for order, (route, rule) in enumerate(rules):
             self._add(order, route, rule)
+        self._hosts = frozenset(rule.host for _, rule in rules if rule.host)
         patterns = [rule.path for _, rule in rules]
         self._has_numbers = any(segment.kind is Kind.INT for path in patterns for segment in path.segments)
         self._has_slashes = any(path.text.endswith("/") and path.text != "/" for path in patterns)
@@ -150,15 +150,16 @@ class Router:
             leaves.setdefault((method, rule.host), leaf)
 
     def _find(self, method: str, raw: Sequence[bytes], host: str, *, lenient: bool = False) -> Match | None:
-        keys = ((method, _ANY), (_ANY, _ANY), (method, host), (_ANY, host)) if host else ((method, _ANY), (_ANY, _ANY))
-        search = _Search(keys=keys, raw=raw, lenient=lenient)
+        keys = [(method, _ANY), (_ANY, _ANY)]
+        if host in self._hosts:
+            keys += [(method, host), (_ANY, host)]
+        search = _Search(keys, raw, lenient=lenient)
         _walk(self._root, 0, (), search)
-        if search.best is None:
-            return None
         leaf = search.best
-        captures = [segment for segment in leaf.rule.path.segments if segment.name]
-        params = {s.name: _param(raw, s.kind) for s, raw in zip(captures, search.captured, strict=True)}
-        return Match(leaf.route, params, leaf.rule)
+        if leaf is None:
+            return None
+        captured = zip(leaf.rule.path.captures, search.captured, strict=True)
+        return Match(leaf.route, {s.name: _param(raw, s.kind) for s, raw in captured}, leaf.rule)
 
     def _may_miss_nearly(self, path: bytes) -> bool:
         if self._has_slashes or (path.endswith(b"/") and path != b"/"):
@@ -190,14 +191,14 @@ def _agreed(exact: Match | None, loose: Match | None) -> Match | None:
     return (
         exact
         if _values(loose) == _values(exact)
-        else replace(loose, route=replace(loose.route, cache=None, batch=None))
+        else loose._replace(route=replace(loose.route, cache=None, batch=None))
     )
 
 
 def _joined(near: Match, exact: Match | None) -> Match:
     """``near`` without its cache, under the session and limits of both."""
     if exact is None:
-        return replace(near, route=replace(near.route, cache=None, batch=None))
+        return near._replace(route=replace(near.route, cache=None, batch=None))
     one, other = near.route, exact.route
     route = replace(
         one,

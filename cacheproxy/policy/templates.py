@@ -53,9 +53,11 @@ class Template:
 
         A value cannot make it one of the tags that stand for many: a ``*`` or ``@`` that it brings there is escaped.
         """
+        if not self.names:
+            return self.text
         rendered = _render(self.parts, lookup)
-        if rendered is None or not self.names:
-            return rendered
+        if rendered is None:
+            return None
         if rendered.startswith("@"):
             rendered = "%40" + rendered[1:]
         if (rendered == "*" or rendered.endswith(":*")) and not self.text.endswith("*"):

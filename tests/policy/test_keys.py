@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cacheproxy.policy.identity import Identity
+from cacheproxy.policy.key_rules import BypassRules, QueryRules
 from cacheproxy.policy.keys import CacheKey, NoKey, NoKeyReason, cache_key
 from cacheproxy.policy.paths import MatchRule, Param, PathPattern
-from cacheproxy.policy.route import BypassRules, QueryRules, Route, Scope
+from cacheproxy.policy.route import Route, Scope
 from cacheproxy.policy.router import Router
 from cacheproxy.policy.templates import KeyTemplate, Template
 from cacheproxy.semantics.fields import Fields

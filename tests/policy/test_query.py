@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cacheproxy.policy.key_rules import QueryRules
 from cacheproxy.policy.query import SplitQuery, parameters, split_query
-from cacheproxy.policy.route import QueryRules
 
 ALL = QueryRules()
 QUERIES = st.lists(
