@@ -18,10 +18,14 @@ _AGES = re.compile(rb"([0-9]+)(?:,[0-9]+)*")
 
 def initial_age(fields: Fields, *, requested_at: float, received_at: float) -> float:
     """Corrected initial age: how old the response was when it arrived (RFC 9111 §4.2.3)."""
-    dated_at = date_of(fields)
+    return corrected_age(date_of(fields), told_age(fields), requested_at=requested_at, received_at=received_at)
+
+
+def corrected_age(dated_at: float | None, told_s: float, *, requested_at: float, received_at: float) -> float:
+    """The same, of a response whose Date and Age are read already."""
     apparent_s = 0.0 if dated_at is None else max(0.0, math.floor(received_at) - dated_at)
     delay_s = max(0.0, received_at - requested_at)
-    return min(max(apparent_s, _age_value(fields) + delay_s), float(MAX_DELTA_S))
+    return min(max(apparent_s, told_s + delay_s), float(MAX_DELTA_S))
 
 
 def current_age(initial_age_s: float, received_at: float, now: float) -> float:
@@ -68,7 +72,7 @@ def _until_expires(fields: Fields, received_at: float) -> float | None:
     return min(max(0.0, lifetime_s), float(MAX_DELTA_S))
 
 
-def _age_value(fields: Fields) -> float:
+def told_age(fields: Fields) -> float:
     """The Age field. The first of a bare list counts (RFC 9111 §5.1); what is malformed is older than any lifetime.
 
     §5.1 would have a malformed Age ignored (SHOULD). Somebody on the way says that the response is old but not how

@@ -5,23 +5,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cacheproxy.semantics.cache_control import CacheControl
-from cacheproxy.semantics.coding import is_coded
 from cacheproxy.semantics.cookies import sets_own_cookie
 from cacheproxy.semantics.fields import Fields
-from cacheproxy.semantics.forwarding import connection_fields
 from cacheproxy.semantics.freshening import dated
 from cacheproxy.semantics.freshness import (
     HEURISTICALLY_CACHEABLE,
+    corrected_age,
     explicit_lifetime,
     heuristic_lifetime,
-    initial_age,
 )
 from cacheproxy.semantics.head import RequestHead, ResponseHead
 from cacheproxy.semantics.invalidation import names_target
 from cacheproxy.semantics.ranges import parse_content_range
+from cacheproxy.semantics.reading import Reading, reading_of
 from cacheproxy.semantics.rules import CacheRules, ClientControl, Mode
-from cacheproxy.semantics.validators import has_validator
-from cacheproxy.semantics.vary import variance, vary_names
+from cacheproxy.semantics.vary import variance
 
 UNDERSTOOD = frozenset({
     200, 201, 202, 203, 204, 205, 206, 300, 301, 302, 303, 307, 308,
@@ -35,17 +33,6 @@ NEVER_STORED = frozenset({304, 412, 416, 428, 429, 431, 511})
 
 POLICY_LIFETIME = frozenset({200, 203, 204, 206, 300, 301, 308})
 """Status codes to which a route's plain ``ttl`` applies. Others take a row of their own (negative caching)."""
-
-NEVER_STORED_FIELDS = frozenset({
-    # RFC 9111 §3.1, RFC 9110 §7.6.1: meant for one connection, or one proxy.
-    b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
-    b"proxy-authenticate", b"proxy-authentication-info", b"proxy-authorization",
-    # Made anew for every answer (RFC 9111 §5.1).
-    b"age",
-})  # fmt: skip
-
-NEVER_STORED_PREFIXES = (b"ratelimit", b"x-ratelimit-")
-"""The quota of the client that was first: it means nothing to the next."""
 
 
 class PassReason(StrEnum):
@@ -108,25 +95,26 @@ def assess(
     request: RequestHead, response: ResponseHead, rules: CacheRules, *, requested_at: float, received_at: float
 ) -> Store | Pass:
     """Say whether a shared cache may store ``response``, and on what terms (RFC 9111 §3)."""
-    control = CacheControl.effective(response.fields)
-    for reason in _refusals(request, response, control, rules):
+    told = reading_of(response)
+    control = told.control
+    for reason in _refusals(request, response, told, rules):
         return Pass(reason)
-    names = _varies_on(request, response)
+    names = told.names_if_http if request.scheme == "http" else told.names
     if names is None:
         return Pass(PassReason.VARY_STAR)
-    age_s = initial_age(response.fields, requested_at=requested_at, received_at=received_at)
-    lifetime = _lifetime(response, control, rules, age_s=age_s, received_at=received_at)
+    age_s = corrected_age(told.dated_at, told.age_s, requested_at=requested_at, received_at=received_at)
+    lifetime = _lifetime(response, told, rules, age_s=age_s, received_at=received_at)
     if lifetime is None:
         return Pass(PassReason.NO_LIFETIME)
     must_revalidate = not lifetime.by_policy and _forbids_stale(control)
     swr_s, sie_s = (0.0, 0.0) if must_revalidate else _stale_windows(control, rules)
     use_s = lifetime.seconds - age_s + max(swr_s, sie_s)
-    keep_s = max(0.0, use_s) + (rules.keep_stale_s if has_validator(response.fields) else 0.0)
+    keep_s = max(0.0, use_s) + (rules.keep_stale_s if told.has_validator else 0.0)
     if keep_s <= 0.0:
         return Pass(PassReason.NOT_REUSABLE)
     return Store(
         status=response.status,
-        fields=dated(stored_fields(response.fields, control), received_at),
+        fields=dated(told.kept, received_at),
         lifetime_s=lifetime.seconds,
         initial_age_s=age_s,
         swr_s=swr_s,
@@ -138,41 +126,14 @@ def assess(
     )
 
 
-def stored_fields(fields: Fields, control: CacheControl | None = None) -> Fields:
-    """What of a response's fields may be kept: not those of a connection or a client, nor those ``control`` names."""
-    control = CacheControl.effective(fields) if control is None else control
-    named = connection_fields(fields) | control.no_cache_fields | control.private_fields
-    dropped = NEVER_STORED_FIELDS | named if named else NEVER_STORED_FIELDS
-    return Fields(
-        [pair for pair in fields.pairs if pair[0] not in dropped and not pair[0].startswith(NEVER_STORED_PREFIXES)]
-    )
-
-
-def _varies_on(request: RequestHead, response: ResponseHead) -> tuple[bytes, ...] | None:
-    """The request fields that this response was chosen by, whether or not its Vary says so; None for ``*``."""
-    fields = response.fields
-    names = vary_names(fields)
-    if names is None:
-        return None
-    unsaid = set()
-    if fields.get(b"access-control-allow-origin") not in {None, b"*"}:
-        unsaid.add(b"origin")  # it names the origin that asked
-    if is_coded(fields):
-        unsaid.add(b"accept-encoding")  # who asked takes this coding, and others may not (RFC 9110 §12.5.3)
-    if request.scheme == "http" and (fields.get(b"location") or b"")[:6].lower() == b"https:":
-        unsaid.add(b"upgrade-insecure-requests")  # a browser asked for that; who did not may be unable to follow
-    return tuple(sorted({*names, *unsaid})) if unsaid else names
-
-
 def grants_authorized(control: CacheControl) -> bool:
     """Whether the origin lets a shared cache reuse what was asked for with Authorization (RFC 9111 §3.5)."""
     return control.public or control.must_revalidate or control.s_maxage_s is not None
 
 
-def _refusals(
-    request: RequestHead, response: ResponseHead, control: CacheControl, rules: CacheRules
-) -> Iterator[PassReason]:
+def _refusals(request: RequestHead, response: ResponseHead, told: Reading, rules: CacheRules) -> Iterator[PassReason]:
     """The reasons not to store that hold in every mode."""
+    control = told.control
     if request.method == "HEAD" or not (request.method in rules.methods or _post_for_get(request, response, control)):
         yield PassReason.METHOD
     if rules.client_cache_control is ClientControl.HONOR and CacheControl.of(request.fields).no_store:
@@ -185,20 +146,20 @@ def _refusals(
         yield PassReason.NO_STORE
     if control.private:
         yield PassReason.PRIVATE
-    if not (rules.allow_authorization or grants_authorized(control)) and b"authorization" in request.fields:
+    if b"authorization" in request.fields and not (rules.allow_authorization or grants_authorized(control)):
         yield PassReason.AUTHORIZATION
-    yield from _content_refusals(response, rules)
+    yield from _content_refusals(response, told, rules)
 
 
-def _content_refusals(response: ResponseHead, rules: CacheRules) -> Iterator[PassReason]:
+def _content_refusals(response: ResponseHead, told: Reading, rules: CacheRules) -> Iterator[PassReason]:
     """The reasons not to store that lie in what the response carries."""
-    if sets_own_cookie(response.fields, rules.shared_cookies):
+    if told.sets_cookies and sets_own_cookie(response.fields, rules.shared_cookies):
         yield PassReason.SET_COOKIE
-    if _is_sensitive(response.fields, rules):
+    if (rules.sensitive_fields or rules.sensitive_types) and _is_sensitive(response.fields, rules):
         yield PassReason.SENSITIVE
     if response.status == 206 and parse_content_range(response.fields) is None:
         yield PassReason.PARTIAL
-    if _longer_than(rules.max_body_bytes, response.fields):
+    if told.content_length is not None and told.content_length > rules.max_body_bytes:
         yield PassReason.TOO_LARGE
 
 
@@ -226,18 +187,14 @@ def _post_for_get(request: RequestHead, response: ResponseHead, control: CacheCo
     )
 
 
-def _longer_than(limit_bytes: int, fields: Fields) -> bool:
-    length = fields.get(b"content-length") or b""
-    return length.isdigit() and (len(length) > 19 or int(length) > limit_bytes)
-
-
 def _lifetime(
-    response: ResponseHead, control: CacheControl, rules: CacheRules, *, age_s: float, received_at: float
+    response: ResponseHead, told: Reading, rules: CacheRules, *, age_s: float, received_at: float
 ) -> _Lifetime | None:
     """None where neither origin, policy nor status code allows to keep it (RFC 9111 §3, last condition)."""
     policy_s = _policy_lifetime(response.status, rules)
     if policy_s is not None and rules.mode is Mode.OVERRIDE:
         return _Lifetime(age_s + policy_s, by_policy=True)
+    control = told.control
     explicit_s = explicit_lifetime(control, response.fields, received_at)
     cacheable = response.status in HEURISTICALLY_CACHEABLE or control.public
     if explicit_s is None and policy_s is None and not cacheable:
@@ -249,7 +206,7 @@ def _lifetime(
     if policy_s is not None:
         return _Lifetime(age_s + policy_s, by_policy=False)
     guessed_s = heuristic_lifetime(control, response.status, response.fields, received_at)
-    if guessed_s is None and has_validator(response.fields):
+    if guessed_s is None and told.has_validator:
         guessed_s = 0.0
     return None if guessed_s is None else _Lifetime(guessed_s, by_policy=False)
 

@@ -1,6 +1,6 @@
 """Remembering what short values mean."""
 
-from cacheproxy.semantics.memo import LONGEST_BYTES, memoised
+from cacheproxy.semantics.memo import LONGEST_BYTES, ByIdentity, memoised
 
 
 def test_a_short_value_is_read_once_and_a_long_one_every_time() -> None:
@@ -15,3 +15,13 @@ def test_a_short_value_is_read_once_and_a_long_one_every_time() -> None:
     short, long = b"x" * LONGEST_BYTES, b"x" * (LONGEST_BYTES + 1)
     assert [length(value) for value in (short, short, long, long)] == [256, 256, 257, 257]
     assert read == [short, long, long]
+
+
+def test_what_was_made_of_an_object_is_known_while_it_is_the_same() -> None:
+    """An equal one is another, and with too many all are forgotten."""
+    made: ByIdentity[list[int], str] = ByIdentity(2)
+    first, second, third = [1], [1], [1]
+    assert (made.keep(first, "a"), made.keep(second, "b")) == ("a", "b")
+    assert (made.of(first), made.of(second), made.of(third)) == ("a", "b", None)
+    made.keep(third, "c")
+    assert (made.of(first), made.of(third)) == (None, "c")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cacheproxy.semantics.dates import format_http_date
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
+from cacheproxy.semantics.reading import stored_fields
 from cacheproxy.semantics.rules import CacheRules, ClientControl, Mode
 from cacheproxy.semantics.storing import (
     NEVER_STORED,
@@ -18,7 +19,6 @@ from cacheproxy.semantics.storing import (
     PassReason,
     Store,
     assess,
-    stored_fields,
 )
 
 NOW = 1_700_000_000.0
