@@ -6,11 +6,11 @@ from itertools import combinations, zip_longest
 
 from cacheproxy.policy.check_batch import batch_complaints
 from cacheproxy.policy.check_conditions import condition_complaints
+from cacheproxy.policy.check_limits import limit_complaints
 from cacheproxy.policy.compile import UNMATCHED, names_identity
 from cacheproxy.policy.complaints import meant
 from cacheproxy.policy.lookup import SINGLE, SOURCES
 from cacheproxy.policy.model_cache import CacheModel, merged
-from cacheproxy.policy.model_limits import LimitModel
 from cacheproxy.policy.models import PolicyModel, RouteModel
 from cacheproxy.policy.paths import Kind, MatchRule
 from cacheproxy.policy.route import Route
@@ -56,7 +56,7 @@ def complaints(policy: PolicyModel) -> Iterator[Complaint]:
     yield from _twice(routes)
     yield from _never_matched(routes)
     yield from _key_clashes(routes)
-    yield from _policy_limits(policy)
+    yield from limit_complaints(policy)
     yield from _events(policy)
     yield from _secrets(policy)
     yield from condition_complaints(policy)
@@ -75,7 +75,8 @@ def _limits(checked: _Checked) -> Iterator[Complaint]:
     for at, name in enumerate(checked.route.limits):
         where = (*checked.at, "limits", at)
         if name not in known:
-            yield where, f"there is no limit `{name}`{meant(name, known)}"
+            guess = meant(name, known) or f"; there is {', '.join(f'`{limit}`' for limit in known) or 'none'}"
+            yield where, f"there is no limit `{name}`{guess}"
             continue
         for subject in known[name].by:
             yield from ((where, message) for message in _subject_faults(checked, name, subject))
@@ -89,48 +90,9 @@ def _subject_faults(checked: _Checked, limit: str, subject: str) -> Iterator[str
         yield f"the limit `{limit}` counts by `{subject}`, but the route ignores the session"
 
 
-def _policy_limits(policy: PolicyModel) -> Iterator[Complaint]:
-    for name, limit in policy.limits.items():
-        if policy.session is None and any(subject.startswith("session.") for subject in limit.by):
-            yield ("limits", name, "by"), "counts by the session, but there is no `session:`"
-        if policy.tenant is None and "tenant" in limit.by:
-            yield ("limits", name, "by"), "counts by the tenant, but there is no `tenant:`"
-        yield from (
-            (("limits", name, key), message) for key, message in (*_rate_faults(limit), *_concurrency_faults(limit))
-        )
-
-
-def _rate_faults(limit: LimitModel) -> Iterator[tuple[str, str]]:
-    """What a limit says of its rate that cannot be, with the key that says it."""
-    if limit.burst and limit.algorithm not in {"gcra", "token_bucket"}:
-        yield "burst", f"`{limit.algorithm}` has no burst; `gcra` and `token_bucket` have"
-    costs = limit.cost
-    if limit.count == "miss" and (costs.hit or costs.stale) and len({costs.hit, costs.stale, costs.miss}) > 1:
-        yield "cost", "`count: miss` means that hits cost nothing; give one of the two"
-    if not (costs.hit or costs.stale or costs.miss):
-        yield "cost", "nothing would ever count"
-    if limit.max_delay is not None and limit.on_limit != "delay":
-        yield "max_delay", "nothing is held back; `on_limit: delay` does that"
-
-
-def _concurrency_faults(limit: LimitModel) -> Iterator[tuple[str, str]]:
-    """What a limit without a rate says of one, with the key that says it."""
-    if limit.rated:
-        return
-    for key in ("algorithm", "burst", "cost", "precision", "on_redis_down"):
-        if key in limit.model_fields_set:
-            yield key, "this limit has no `rate` that it could speak of"
-    if limit.on_limit == "delay":
-        yield "on_limit", "a request is held back until its `rate` allows it, and there is none"
-
-
 def _secrets(policy: PolicyModel) -> Iterator[Complaint]:
     if policy.session and policy.session.scheme == "signed" and policy.session.secret is None:
         yield ("session", "scheme"), "signed ids are checked with a `secret`, and there is none"
-    for name, limit in policy.limits.items():
-        exempt = limit.exempt
-        if exempt is not None and (exempt.header is None) != (exempt.secret is None):
-            yield ("limits", name, "exempt"), "`header` and `secret` go together: the field, and what must stand in it"
 
 
 def _session(checked: _Checked) -> Iterator[Complaint]:

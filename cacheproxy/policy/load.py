@@ -9,10 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cacheproxy.errors import Fault, PolicyError
-from cacheproxy.policy.check_batch import batch_cautions
-from cacheproxy.policy.check_coding import encode_cautions
-from cacheproxy.policy.check_conditions import condition_cautions
-from cacheproxy.policy.check_methods import method_cautions
+from cacheproxy.policy.cautions import cautions
 from cacheproxy.policy.check_warm import warm_cautions
 from cacheproxy.policy.checks import complaints
 from cacheproxy.policy.compile import compile_policy
@@ -57,15 +54,9 @@ def load_policy(
         raise _refused(source, faults)
     policy = compile_policy(model, ttl_s_by_route, _digest(document, ttl_s_by_route))
     router = Router(policy.routes)
-    doubtful = (
-        *condition_cautions(model),
-        *encode_cautions(model),
-        *batch_cautions(model),
-        *method_cautions(model),
-        *warm_cautions(policy, router, _warm_path(document)),
-    )
-    cautions = tuple(document.fault(path, message) for path, message in doubtful)
-    return replace(policy, mentioned=mentioned_in(document.data), cautions=cautions), router
+    doubtful = (*cautions(model), *warm_cautions(policy, router, _warm_path(document)))
+    told = tuple(document.fault(path, message) for path, message in doubtful)
+    return replace(policy, mentioned=mentioned_in(document.data), cautions=told), router
 
 
 def _warm_path(document: Document) -> Path:

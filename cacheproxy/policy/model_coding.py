@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from cacheproxy.policy.model_types import MediaTypes, Model, Size, text_schema
-from cacheproxy.policy.units import SIZE_PATTERN
+from cacheproxy.policy.units import SIZE_PATTERN, shown
 from cacheproxy.semantics.rules import Coding, CompressRules, EncodeRules
 
 AtRest = Literal["deflate", "gzip", "zstd"]
@@ -30,10 +30,12 @@ class EncodeModel(Model):
 
 
 def switched(value: object) -> object:
-    """``true`` as all defaults, ``false`` as nothing, anything else as it is."""
+    """``true`` as all defaults, ``false`` as nothing, a mapping as it is. ValueError for anything else."""
     if isinstance(value, bool):
         return {} if value else None
-    return value
+    if value is None or isinstance(value, dict | BaseModel):
+        return value
+    raise ValueError(f"{shown(value)} stands where `true`, `false` or a mapping is expected")
 
 
 def _switch_schema(properties: dict[str, Any], description: str) -> WithJsonSchema:

@@ -2,7 +2,7 @@
 
 import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -45,9 +45,16 @@ def _url(url: str) -> str:
         raise ValueError(f"{shown(url)} is not the URL of an origin; write `http://127.0.0.1:8000`")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError(f"{shown(url)} has a path or query; targets are sent to the origin as they are received")
-    if parts.port == 0:
-        raise ValueError(f"{shown(url)} has no usable port")
+    if not _port_is_usable(parts):
+        raise ValueError(f"{shown(url)} has no usable port; ports are 1 to 65535")
     return url
+
+
+def _port_is_usable(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def _session_key(key: str) -> str:

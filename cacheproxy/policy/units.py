@@ -1,5 +1,6 @@
 """Durations, sizes and rates as people write them."""
 
+import json
 import re
 
 DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"
@@ -54,8 +55,8 @@ def rate(text: object) -> tuple[int, float]:
 
 
 def shown(value: object) -> str:
-    """``value`` as a message quotes it, cut where it is long."""
-    text = str(value) if isinstance(value, str) else repr(value)
+    """``value`` as a message quotes it: as YAML has it, cut where it is long."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
     return f"`{text[:60]}{'...' if len(text) > 60 else ''}`"
 
 

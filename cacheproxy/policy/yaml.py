@@ -13,6 +13,7 @@ from yaml.composer import ComposerError
 from yaml.loader import SafeLoader
 
 from cacheproxy.errors import Fault, PolicyError
+from cacheproxy.policy.yaml_syntax import syntax_fault
 
 Path = tuple[str | int, ...]
 """Where a value is: ``("routes", 0, "cache", "ttl")``."""
@@ -75,7 +76,7 @@ def read_yaml(text: str, source: str, environ: Mapping[str, str]) -> tuple[Docum
     try:
         root = compose(text, Loader=_PlainLoader)
     except YAMLError as error:
-        raise PolicyError(source, [_syntax_fault(error, text)]) from error
+        raise PolicyError(source, [syntax_fault(error, text)]) from error
     except RecursionError as error:
         raise PolicyError(source, [Fault("nested too deeply")]) from error
     reader = _Reader(environ)
@@ -191,13 +192,3 @@ def plain_value(text: str) -> object:
 
 def _place(node: Node) -> Place:
     return Place(node.start_mark.line + 1, node.start_mark.column + 1)
-
-
-def _syntax_fault(error: YAMLError, text: str) -> Fault:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error)
-    context = getattr(error, "context", None)
-    message = f"cannot be read as YAML: {problem}" + (f" ({context})" if context else "")
-    if mark is not None and "flow" in str(context) and "${" in "".join(text.splitlines()[mark.line : mark.line + 1]):
-        message += '; between braces write "${NAME}" in quotes'
-    return Fault(message) if mark is None else Fault(message, "", mark.line + 1, mark.column + 1)
