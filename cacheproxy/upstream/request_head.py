@@ -27,26 +27,41 @@ def render(request: RequestHead, body: RequestBody | None, host: bytes) -> bytes
 
     ValueError if a part of it would end a line or the head early.
     """
+    return request_line(request) + field_lines(request, body, host) + b"\r\n"
+
+
+def request_line(request: RequestHead) -> bytes:
+    """The first line of ``request``. ValueError if it would be another."""
     if not TOKEN.fullmatch(request.method) or request.method == "CONNECT" or not TARGET.fullmatch(request.target):
         raise ValueError(f"unfit request line: {request.method} {request.target!r}")
+    return b"%b %b HTTP/1.1\r\n" % (request.method.encode(), request.target)
+
+
+def field_lines(request: RequestHead, body: RequestBody | None, host: bytes) -> bytes:
+    """All lines that follow, up to the empty one: they are the same for all targets. ValueError as ``render``."""
     fields = request.fields
     names = dict(fields.pairs)
     if not FRAMING_FIELDS.isdisjoint(names):
         fields = fields.without(FRAMING_FIELDS)
-    lines = [b"%b %b HTTP/1.1" % (request.method.encode(), request.target), *map(b": ".join, fields.pairs)]
+    lines = list(map(b": ".join, fields.pairs))
     if b"host" not in names:
         lines.append(b"host: " + (request.authority or host))
     framing = _framing(request.method, body)
     if framing:
         lines.append(framing)
-    return _checked(b"\r\n".join(lines) + b"\r\n\r\n", len(lines) + 1)
+    return _checked(b"\r\n".join(lines) + b"\r\n", len(lines))
 
 
 def prepare(request: RequestHead, body: RequestBody | None) -> Prepared:
     """What goes out again and again of ``request``, which has neither an id nor an Expect. ValueError as ``render``."""
+    return Prepared(request.method, request_line(request) + lines_to_repeat(request, body))
+
+
+def lines_to_repeat(request: RequestHead, body: RequestBody | None) -> bytes:
+    """The ``field_lines`` of a request that names its host. ValueError as ``render``."""
     if b"host" not in request.fields and not request.authority:
         raise ValueError("a request to no host in particular")
-    return Prepared(request.method, render(request, body, b"")[:-2])
+    return field_lines(request, body, b"")
 
 
 def identified(prepared: Prepared, request_id: bytes) -> bytes:
@@ -61,7 +76,7 @@ def _framing(method: str, body: RequestBody | None) -> bytes:
     return b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
 
 
-def _checked(head: bytes, line_ends: int) -> bytes:
-    if head.count(b"\r") != line_ends or head.count(b"\n") != line_ends or b"\0" in head:
+def _checked(lines: bytes, line_ends: int) -> bytes:
+    if lines.count(b"\r") != line_ends or lines.count(b"\n") != line_ends or b"\0" in lines:
         raise ValueError("a field would end its line early")
-    return head
+    return lines
