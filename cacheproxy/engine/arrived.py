@@ -46,13 +46,20 @@ class Arrived:
     """Monotonic."""
 
 
-def asking(job: FillJob, asked: RequestHead, variants: Sequence[Entry]) -> Fields:
-    """The request fields of the fetch: with our conditions in place of the client's."""
+def fetch_of(job: FillJob, variants: Sequence[Entry] = ()) -> RequestHead:
+    """The request of the fetch: with our conditions in place of the client's."""
+    asked = job.sent
+    fields = _asking(job, asked, variants)
+    return asked if fields is asked.fields else asked.with_fields(fields)
+
+
+def _asking(job: FillJob, asked: RequestHead, variants: Sequence[Entry]) -> Fields:
     if variants:
         return revalidation_fields(asked.fields, [entry.fields for entry in variants])
     if isinstance(job.plan, Fetch) and job.plan.missing is not None:
         return completion_fields(asked.fields, job.plan.missing)
-    return fill_fields(asked.fields, keep_range=True)
+    known = asked.fields is job.fields.anonymous
+    return job.fields.unconditional if known else fill_fields(asked.fields, keep_range=True)
 
 
 def wants_all(job: FillJob) -> bool:
@@ -68,11 +75,6 @@ def completes(job: FillJob) -> bool:
 def is_part(head: ResponseHead) -> bool:
     """Whether it says that it is a part. A 206 without Content-Range is an origin's own invention."""
     return head.status == 206 and b"content-range" in head.fields
-
-
-def asked_alone(job: FillJob) -> RequestHead:
-    """The request of a fill that nobody else has a part in, and for which nothing is stored."""
-    return job.sent.with_fields(asking(job, job.sent, ()))
 
 
 def verdict_on(job: FillJob, arrived: Arrived) -> Store | Pass:

@@ -9,10 +9,10 @@ from cacheproxy.engine.arrived import (
     LIES_IN_THE_HEAD,
     LIES_IN_THE_RESPONSE,
     Arrived,
-    asking,
     combined,
     completes,
     entry_for,
+    fetch_of,
     is_part,
     verdict_on,
     wants_all,
@@ -87,9 +87,7 @@ class Carrier:
 
     async def _ask(self, job: FillJob, stamp: Stamp | None, variants: Sequence[Entry]) -> Arrived:
         requested_at, asked_at = self._clock.now(), self._clock.monotonic()
-        asked = job.sent
-        sent = asked.with_fields(asking(job, asked, variants))
-        head, body = await self._origin.send(job.exchange, sent, None)
+        head, body = await self._origin.send(job.exchange, fetch_of(job, variants), None)
         return Arrived(head, body, requested_at, self._clock.now(), stamp, asked_at)
 
     async def _refuse_failure(self, job: FillJob, arrived: Arrived) -> None:

@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from math import inf
 
-from cacheproxy.engine.anonymity import anonymous, personal_fields
 from cacheproxy.engine.exchange import Exchange
+from cacheproxy.engine.fill_fields import FillFields, fill_fields_of
 from cacheproxy.engine.shared_body import SharedBody
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
@@ -147,13 +147,17 @@ class FillJob:
     """As its leader asked: what Vary and ``assess`` look at."""
     plan: Fetch | Revalidate
     leader: Leader
+    fields: FillFields
     shared: bool = True
     """Whether others may join it, and a lease is taken."""
-    personal: frozenset[bytes] = frozenset()
-    """Request fields that say who asks: kept from the origin as long as the answer may be for many."""
     in_full: bool = False
-    """Whether they are sent after all, because the answer is not for many."""
+    """Whether the fields that say who asks are sent after all, because the answer is not for many."""
     _anonymous: RequestHead | None = None
+
+    @property
+    def personal(self) -> frozenset[bytes]:
+        """Request fields that say who asks."""
+        return self.fields.personal
 
     @property
     def names_asker(self) -> bool:
@@ -163,10 +167,10 @@ class FillJob:
     @property
     def sent(self) -> RequestHead:
         """The request as the origin is to see it, before conditions: what Vary and ``assess`` look at."""
-        if not self.personal or self.in_full:
+        if self.in_full or self.fields.anonymous is self.request.fields:
             return self.request
         if self._anonymous is None:
-            self._anonymous = anonymous(self.request, self.personal, self.exchange.route.key_names)
+            self._anonymous = self.request.with_fields(self.fields.anonymous)
         return self._anonymous
 
     @property
@@ -189,6 +193,6 @@ class FillJob:
             request=request,
             plan=plan,
             leader=Leader(),
-            personal=personal_fields(exchange, exchange.route.cache),
+            fields=fill_fields_of(exchange, exchange.route.cache, request),
             in_full=request.method == "HEAD",
         )

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.active import Active
-from cacheproxy.engine.arrived import asked_alone, refusal
+from cacheproxy.engine.arrived import fetch_of, refusal
 from cacheproxy.engine.dress import dress
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.fill_job import FillJob
@@ -61,7 +61,7 @@ def passage_of(exchange: Exchange, active: Active, alone: FillJob | None = None)
         exchange=exchange,
         active=active,
         named=given if given == exchange.request_id.encode() else b"",
-        sent=exchange.request if alone is None else asked_alone(alone),
+        sent=exchange.request if alone is None else fetch_of(alone),
         alone=alone,
     )
 
