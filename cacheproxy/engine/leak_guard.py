@@ -14,6 +14,8 @@ SHORTEST_BYTES = 6
 
 def names_caller(identity: Identity, fields: Fields, body: bytes) -> bool:
     """Whether a response holds its caller's session id, user id, e-mail address or user name."""
+    if identity.session_id is None and not identity.session:
+        return False
     return any(value in body or any(value in field for _, field in fields) for value in _names(identity))
 
 

@@ -20,6 +20,7 @@ STRIPPED = frozenset(
 )
 """Said to caches that the origin's operator runs, so not passed on to clients."""
 
+_TAGGING = frozenset({b"cache-tag", b"surrogate-key", b"xkey", b"cache-groups"})
 _SPACES = re.compile(rb"[ \t]+")
 _COMMAS = re.compile(rb"[ \t]*,[ \t]*")
 _UNFIT = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
@@ -43,8 +44,13 @@ class ResponseTags:
     refused: TagFault | None = None
 
 
+_UNTAGGED = ResponseTags()
+
+
 def response_tags(fields: Fields) -> ResponseTags:
     """The tags in Cache-Tag (commas), Surrogate-Key and xkey (spaces), and Cache-Groups (RFC 9875 §2)."""
+    if fields.names().isdisjoint(_TAGGING):
+        return _UNTAGGED
     spaced = (*fields.all(b"surrogate-key"), *fields.all(b"xkey"))
     return _checked(fields.all(b"cache-tag"), spaced, fields.combined(b"cache-groups"))
 
