@@ -94,6 +94,10 @@ def _replica_name() -> str:
     return f"{socket.gethostname()}-{secrets.token_hex(3)}"
 
 
+def _loop_id() -> str:
+    return f"cacheproxy-{secrets.token_hex(4)}"
+
+
 def _variable(*names: str) -> AliasChoices:
     return AliasChoices(*names)
 
@@ -118,6 +122,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     instance_id: str = Field(
         default_factory=_replica_name, pattern=r"^[!-~]{1,128}$", description="This replica's name."
+    )
+    loop_id: str = Field(
+        default_factory=_loop_id,
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="What marks requests sent on, in CDN-Loop; replicas that could be each other's origin share one.",
     )
     admin_token: SecretStr | None = Field(default=None, description="Needed where admin is not on loopback.")
     encryption_keys: EncryptionKeys | None = Field(

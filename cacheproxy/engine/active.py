@@ -6,6 +6,7 @@ from cacheproxy.engine.exchange import Exchange
 from cacheproxy.errors import ClientError
 from cacheproxy.policy.route import Policy
 from cacheproxy.policy.router import Match, Router
+from cacheproxy.semantics.forwarding import has_passed
 
 
 class Active:
@@ -21,9 +22,14 @@ class Active:
         """``Router.match``: a pure function, and most requests are for few targets."""
 
 
-def route(exchange: Exchange, active: Active) -> None:
-    """Step 2. ClientError for a path that two readers would route differently, or a body where none is taken."""
+def route(exchange: Exchange, active: Active, loop_id: bytes) -> None:
+    """Step 2. ClientError for a path that two readers would route differently, or a body where none is taken.
+
+    Also for a request that bears our ``loop_id``: joined to the fill that sent it on, it would wait for itself.
+    """
     request = exchange.request
+    if has_passed(request, loop_id):
+        raise ClientError(508, "loop-detected", "the request came by this sidecar before: it is its own origin")
     match = active.match(request.method, request.path, request.authority) or Match(active.policy.fallback)
     exchange.route, exchange.params = match.route, match.params
     if match.route.refuse_body and exchange.body is not None:

@@ -37,6 +37,7 @@ from cacheproxy.policy.known_keys import KnownKeys
 from cacheproxy.policy.route import Policy, Served
 from cacheproxy.redis_link.contract import Budget, Role
 from cacheproxy.semantics.cache_status import Detail
+from cacheproxy.semantics.forwarding import PSEUDONYM, TRACES, traces
 from cacheproxy.semantics.freshness import current_age
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.plan import Fetch, Forward, Refuse, Revalidate, Serve, ServeStale, plan
@@ -75,8 +76,12 @@ class Engine:
         clock: Clock,
         prefix: str,
         budget_s: float,
+        loop_id: bytes = PSEUDONYM,
     ) -> None:
-        """Everything it works with comes from ``wiring``. ``budget_s`` is a request's total time for shared state."""
+        """Everything it works with comes from ``wiring``. ``budget_s`` is a request's total time for shared state.
+
+        A request that bears ``loop_id`` has come by here before.
+        """
         self.active = active
         self._store = store
         self._replies = replies
@@ -91,6 +96,7 @@ class Engine:
         self._prefix = prefix
         self._keys = KnownKeys(prefix)
         self._budget_s = budget_s
+        self._loop_id = loop_id
         self._request_ids = RequestIds()
 
     async def handle(
@@ -141,7 +147,7 @@ class Engine:
         exchange = self._begin(request, None, client, None, self.active.policy)
         until.callback(exchange.leave)
         try:
-            route(exchange, self.active)
+            route(exchange, self.active, self._loop_id)
             await self._identifier.identify(exchange, self.active.policy)
             limited = await self._admission.admit(exchange) or await self._admission.admit(exchange, Served.MISS)
         except ClientError as error:
@@ -149,7 +155,8 @@ class Engine:
             return dress(exchange, refused(error, exchange))
         if limited is not None:
             return dress(exchange, refuse(exchange, limited))
-        return exchange.request.with_fields(sealed(exchange, exchange.request, exchange.now))
+        fields = sealed(exchange, exchange.request, exchange.now).without(TRACES)
+        return exchange.request.with_fields(fields.plus(*traces(exchange.request, self._loop_id)))
 
     def _begin(
         self,
@@ -175,7 +182,7 @@ class Engine:
         )
 
     async def _answer(self, exchange: Exchange, active: Active) -> Reply:
-        route(exchange, active)
+        route(exchange, active, self._loop_id)
         await self._identifier.identify(exchange, active.policy)
         limited = await self._admission.admit(exchange)
         if limited is not None and not stale_will_do(limited):

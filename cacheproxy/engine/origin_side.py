@@ -6,7 +6,7 @@ from cacheproxy.engine.identify import sealed
 from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.errors import UpstreamError
 from cacheproxy.semantics.fields import Fields
-from cacheproxy.semantics.forwarding import request_fields, response_fields
+from cacheproxy.semantics.forwarding import PSEUDONYM, request_fields, response_fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
 from cacheproxy.upstream.bodies import at_hand
 from cacheproxy.upstream.contract import OnInterim, Origin, Prepared, RequestBody, ResponseBody, Sent
@@ -19,11 +19,12 @@ _REQUEST_ID = frozenset({b"x-request-id"})
 class OriginSide:
     """Sends requests on as a proxy must (RFC 9110 §7.6)."""
 
-    def __init__(self, origin: Origin, recorder: Recorder, clock: Clock) -> None:
-        """Send to ``origin``."""
+    def __init__(self, origin: Origin, recorder: Recorder, clock: Clock, loop_id: bytes = PSEUDONYM) -> None:
+        """Send to ``origin``, marked with ``loop_id``."""
         self._origin = origin
         self._recorder = recorder
         self._clock = clock
+        self._loop_id = loop_id
         self._known: dict[int, tuple[RequestHead, bool, Fields]] = {}
         """By the identity of the fields, which are the same object for heads that differ in their targets alone."""
 
@@ -67,7 +68,9 @@ class OriginSide:
         known = self._known.get(id(request.fields))
         if known is not None and known[1] is cached and _is_alike(known[0], request):
             return known[2]
-        fields = request_fields(request, protected=exchange.identity_names, surrogate=cached).without(_REQUEST_ID)
+        fields = request_fields(
+            request, loop_id=self._loop_id, protected=exchange.identity_names, surrogate=cached
+        ).without(_REQUEST_ID)
         if request.fields is exchange.request.fields:
             self._remember(request, fields, cached=cached)
         return fields

@@ -22,7 +22,7 @@ HOP_BY_HOP = frozenset({
 NOT_NOMINABLE = frozenset({
     # Framing and routing.
     b"host", b"content-length", b"content-type", b"content-encoding", b"content-language", b"content-range",
-    b"content-location", b"location", b"expect", b"max-forwards", b"via", b"date",
+    b"content-location", b"location", b"expect", b"max-forwards", b"via", b"cdn-loop", b"date",
     # Who asks, and from where.
     b"authorization", b"cookie", b"set-cookie", b"www-authenticate", b"origin", b"referer", b"forwarded", b"x-real-ip",
     b"x-request-id", b"traceparent", b"tracestate",
@@ -35,7 +35,9 @@ NOT_NOMINABLE = frozenset({
 
 _FORWARDED_PREFIX = b"x-forwarded-"
 _FOR_US = frozenset({OWN_FIELD, b"surrogate-control"})
-_NOT_ASKED = HOP_BY_HOP | {b"via"}
+TRACES = frozenset({b"via", b"cdn-loop"})
+"""What each hop adds to."""
+_NOT_ASKED = HOP_BY_HOP | TRACES
 _NOT_ANSWERED = HOP_BY_HOP | _FOR_US
 
 
@@ -51,8 +53,10 @@ def _nominated(value: bytes) -> frozenset[bytes]:
     return frozenset(name for name in names - NOT_NOMINABLE if name and not name.startswith(_FORWARDED_PREFIX))
 
 
-def request_fields(request: RequestHead, *, protected: Collection[bytes] = (), surrogate: bool = False) -> Fields:
-    """The fields that ``request`` goes on to the origin with: end-to-end ones and Via.
+def request_fields(
+    request: RequestHead, *, loop_id: bytes = PSEUDONYM, protected: Collection[bytes] = (), surrogate: bool = False
+) -> Fields:
+    """The fields that ``request`` goes on to the origin with: end-to-end ones, Via, and CDN-Loop with ``loop_id``.
 
     No TE goes on: trailers end here (RFC 9110 §10.1.4). ``protected`` names further fields that Connection cannot drop
     (identity). ``surrogate`` declares to the origin that Surrogate-Control is understood. Max-Forwards is counted down
@@ -65,7 +69,7 @@ def request_fields(request: RequestHead, *, protected: Collection[bytes] = (), s
     if forwards is not None:
         kept = [pair for pair in kept if pair[0] != b"max-forwards"]
         kept.append((b"max-forwards", b"%d" % max(0, forwards - 1)))
-    kept.append(_via(request))
+    kept.extend(traces(request, loop_id))
     if surrogate:
         kept.append((b"surrogate-capability", SURROGATE_TARGET + b'="Surrogate/1.0"'))
     return Fields(kept)
@@ -85,7 +89,18 @@ def remaining_forwards(request: RequestHead) -> int | None:
     return int(value) if value.isdigit() and len(value) <= 9 else None
 
 
-def _via(request: RequestHead) -> Pair:
+def traces(request: RequestHead, loop_id: bytes) -> tuple[Pair, Pair]:
+    """What shows the next hops that ``request`` has come by here: Via (RFC 9110 §7.6.3), CDN-Loop (RFC 8586 §2)."""
     hop = request.http_version.encode("latin-1", "replace") + b" " + PSEUDONYM
-    before = request.fields.combined(b"via")
-    return b"via", hop if before is None else before + b", " + hop
+    return _appended(request, b"via", hop), _appended(request, b"cdn-loop", loop_id)
+
+
+def has_passed(request: RequestHead, loop_id: bytes) -> bool:
+    """Whether ``request`` has come by whoever is ``loop_id`` before (RFC 8586 §2)."""
+    by = request.fields.combined(b"cdn-loop")
+    return by is not None and any(each.partition(b";")[0].strip(b" \t") == loop_id for each in by.split(b","))
+
+
+def _appended(request: RequestHead, name: bytes, member: bytes) -> Pair:
+    before = request.fields.combined(name)
+    return name, member if before is None else before + b", " + member

@@ -77,7 +77,8 @@ class RequestWay:
 def lay_way(ends: Ends, active: Active, stack: AsyncExitStack) -> RequestWay:
     """The way from the edge to ``ends`` under the policy ``active``; ``stack`` ends what goes on behind answers."""
     settings, state, clock = ends.settings, ends.state, ends.clock
-    side = OriginSide(ends.origin, ends.metrics, clock)
+    loop_id = settings.loop_id.encode()
+    side = OriginSide(ends.origin, ends.metrics, clock, loop_id)
     hit_for_miss = HitForMiss(clock)
     carrier = Carrier(
         origin=side,
@@ -109,6 +110,7 @@ def lay_way(ends: Ends, active: Active, stack: AsyncExitStack) -> RequestWay:
         clock=clock,
         prefix=settings.prefix,
         budget_s=settings.redis_budget,
+        loop_id=loop_id,
     )
     passing = Passing(
         origin=side,

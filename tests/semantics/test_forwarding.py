@@ -9,6 +9,7 @@ from cacheproxy.semantics.forwarding import (
     HOP_BY_HOP,
     NOT_NOMINABLE,
     connection_fields,
+    has_passed,
     remaining_forwards,
     request_fields,
     response_fields,
@@ -22,21 +23,21 @@ def sent(*lines: tuple[str, str], method: str = "GET", version: str = "1.1", **g
     return request_fields(request, **given_)  # type: ignore[arg-type]
 
 
-VIA = (b"via", b"1.1 cacheproxy")
+TRACES = [(b"via", b"1.1 cacheproxy"), (b"cdn-loop", b"cacheproxy")]
 
 
 @pytest.mark.parametrize("name", sorted(HOP_BY_HOP))
 def test_hop_by_hop_fields_stay_behind(name: bytes) -> None:
     """They are for one connection or one proxy (RFC 9110 §7.6.1, §11.7), in either direction."""
     line = (name.decode(), "x")
-    assert list(sent(line, ("a", "1"))) == [(b"a", b"1"), VIA]
+    assert list(sent(line, ("a", "1"))) == [(b"a", b"1"), *TRACES]
     assert list(response_fields(Fields.of(line, ("a", "1")))) == [(b"a", b"1")]
 
 
 def test_fields_named_by_connection_stay_behind() -> None:
     """Whatever Connection nominates is for this hop, on all its lines and in any case."""
     lines = [("connection", "close, X-A"), ("connection", "x-b"), ("x-a", "1"), ("x-b", "2"), ("x-c", "3")]
-    assert list(sent(*lines)) == [(b"x-c", b"3"), VIA]
+    assert list(sent(*lines)) == [(b"x-c", b"3"), *TRACES]
     assert list(response_fields(Fields.of(*lines))) == [(b"x-c", b"3")]
 
 
@@ -50,7 +51,7 @@ def test_connection_cannot_name_what_others_rely_on(name: bytes) -> None:
 def test_connection_cannot_name_our_identity_fields() -> None:
     """What we tell the origin of the session cannot be taken away by the client."""
     lines = [("connection", "x-user-id, x-a"), ("x-user-id", "5"), ("x-a", "1")]
-    assert list(sent(*lines, protected=[b"x-user-id"])) == [(b"x-user-id", b"5"), VIA]
+    assert list(sent(*lines, protected=[b"x-user-id"])) == [(b"x-user-id", b"5"), *TRACES]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,37 @@ def test_connection_cannot_name_our_identity_fields() -> None:
 def test_via_names_every_hop(lines: list[tuple[str, str]], version: str, via: bytes) -> None:
     """We are added at the end, with the version the message came in."""
     assert sent(*lines, version=version).all(b"via") == [via]
+
+
+@pytest.mark.parametrize(
+    ("lines", "traced"),
+    [
+        pytest.param([], b"us", id="8586-2-first"),
+        pytest.param([("cdn-loop", "a"), ("cdn-loop", "b; x=y")], b"a, b; x=y, us", id="8586-2-append"),
+        pytest.param([("cdn-loop", "a"), ("connection", "cdn-loop")], b"a, us", id="8586-3-not-nominable"),
+    ],
+)
+def test_cdn_loop_names_every_hop(lines: list[tuple[str, str]], traced: bytes) -> None:
+    """We are added at the end, and nobody before us is lost."""
+    assert sent(*lines, loop_id=b"us").all(b"cdn-loop") == [traced]
+
+
+@pytest.mark.parametrize(
+    ("lines", "passed"),
+    [
+        ([], False),
+        (["us"], True),
+        (["a, us;x=y"], True),
+        (["a", "us"], True),
+        (["us-2, a.us"], False),
+        (["US"], False),
+        (["a; x=us"], False),
+    ],
+)
+def test_a_request_that_came_by_before_is_known(lines: list[str], *, passed: bool) -> None:
+    """By our own identifier, as the whole of it, among those of others (RFC 8586 §2)."""
+    fields = Fields.of(*(("cdn-loop", line) for line in lines))
+    assert has_passed(RequestHead(method="GET", target=b"/", fields=fields), b"us") is passed
 
 
 @pytest.mark.parametrize("te", ["trailers", "deflate, Trailers;q=0.5", "deflate", ""])
