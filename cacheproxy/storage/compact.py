@@ -6,7 +6,7 @@ and the express lane does without. The bytes never leave this process, so the in
 """
 
 import marshal
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from cacheproxy.semantics.fields import Fields
@@ -28,11 +28,18 @@ class Commons:
         """What ``fold`` was given."""
         return self._values[folded] if type(folded) is int else folded
 
-    def fold(self, value: Hashable) -> Any:
-        """The number of ``value`` if it is common, else ``value`` (which is never an int)."""
-        number = self._numbers.get(value)
-        if number is not None or len(self._values) >= self._max_values:
-            return value if number is None else number
+    def fold(self, values: Sequence[Hashable]) -> tuple[Any, ...]:
+        """For each of ``values`` its number if it is common, else itself (which is never an int)."""
+        numbers = tuple(map(self._numbers.get, values))
+        if None not in numbers:
+            return numbers
+        found = zip(values, numbers, strict=True)
+        return tuple([self._noted(value) if number is None else number for value, number in found])
+
+    def _noted(self, value: Hashable) -> Any:
+        """``value``, which is not common, or the number that it has from now on as it came again."""
+        if len(self._values) >= self._max_values:
+            return value
         if value not in self._seen_once:
             # The table must not fill with what never comes again, such as entity tags
             if len(self._seen_once) >= self._max_values:
@@ -48,16 +55,17 @@ class Commons:
 def fold(entry: Entry, commons: Commons) -> bytes:
     """All of ``entry`` but its key and its body."""
     stamp = entry.stamp
+    epoch, route, vary = commons.fold((stamp.epoch, entry.route, entry.vary))
     return marshal.dumps(
         (
-            (commons.fold(stamp.epoch), stamp.began_at_us),
-            tuple(map(commons.fold, entry.tags)),
+            (epoch, stamp.began_at_us),
+            commons.fold(entry.tags),
             entry.status,
-            tuple(map(commons.fold, entry.fields.pairs)),
+            commons.fold(entry.fields.pairs),
             (entry.requested_at, entry.received_at, entry.lifetime_s, entry.initial_age_s, entry.swr_s, entry.sie_s),
             entry.must_revalidate,
             entry.keep_until,
-            (commons.fold(entry.route), commons.fold(entry.vary)),
+            (route, vary),
             entry.variance,
         )
     )
