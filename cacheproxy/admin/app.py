@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from typing import Protocol
 
 from starlette.applications import Starlette
@@ -28,6 +27,7 @@ from cacheproxy.clock import SystemClock
 from cacheproxy.engine.question import Question
 from cacheproxy.errors import ClientError, PolicyError, StateError
 from cacheproxy.invalidation.contract import Purge, Receipt
+from cacheproxy.invalidation.events import Refusal
 from cacheproxy.policy.explain import Explanation
 
 
@@ -58,8 +58,8 @@ class AdminDeps:
     metrics: Metrics
     ready: Callable[[], Readiness]
     purge: PurgeCall
-    interpret: Callable[[bytes], Purge | StrEnum]
-    """What an event purges, or the code of why it was not understood (``invalidation.events.Interpreter``)."""
+    interpret: Callable[[bytes], Purge | Refusal]
+    """What an event purges, or why it was not understood (``invalidation.events.Interpreter``)."""
     stats: Callable[[], Mapping[str, object]]
     routes: Callable[[], Sequence[Mapping[str, object]]]
     explain: Callable[[Question], Explanation]
@@ -127,12 +127,18 @@ class _Api:
     async def purge(self, request: Request) -> Response:
         asked = parse_purge(await body_of(request))
         receipt = await self._deps.purge(asked.purge, wait_s=asked.wait_s)
-        return JSONResponse(_told(receipt))
+        return JSONResponse(_told(receipt) | self._unknown(asked.routes))
+
+    def _unknown(self, routes: Sequence[str]) -> dict[str, object]:
+        """Those of ``routes`` that are not in the policy. Purged all the same: an earlier policy may have had them."""
+        known = {route["name"] for route in self._deps.routes()} if routes else ()
+        unknown = [name for name in routes if name not in known]
+        return {"unknown_routes": unknown} if unknown else {}
 
     async def event(self, request: Request) -> Response:
         purge = self._deps.interpret(await body_of(request))
         if not isinstance(purge, Purge):
-            raise ClientError(400, purge.value, f"the event was not understood: {purge.value}")
+            raise ClientError(400, purge.value, f"the event was not understood: it {purge.meaning}")
         return JSONResponse(_told(await self._deps.purge(purge)))
 
     async def events(self, _request: Request) -> Response:

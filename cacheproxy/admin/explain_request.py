@@ -1,5 +1,7 @@
 """The query of ``GET /api/v1/explain``: a request as an operator describes it."""
 
+from ipaddress import ip_address
+
 from starlette.datastructures import QueryParams
 
 from cacheproxy.admin.http import json_object
@@ -25,8 +27,15 @@ def parse_question(query: QueryParams) -> Question:
         fields=Fields.of(*(_field(header) for header in query.getlist("header"))),
         session=None if session is None else json_object(session, "session"),
         tenant=query.get("tenant"),
-        client_ip=query.get("client_ip", "127.0.0.1"),
+        client_ip=_address(query.get("client_ip", "127.0.0.1")),
     )
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError as error:
+        raise ClientError(400, "bad-query", f"client_ip: `{text}` is not an address, such as 10.0.0.9") from error
 
 
 def _field(header: str) -> tuple[bytes, bytes]:

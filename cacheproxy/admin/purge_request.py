@@ -25,6 +25,8 @@ class AskedPurge:
 
     purge: Purge
     wait_s: float | None = None
+    routes: tuple[str, ...] = ()
+    """Those that it names: whoever knows the policy can say which of them there are."""
 
 
 def parse_purge(body: bytes) -> AskedPurge:
@@ -40,7 +42,7 @@ def parse_purge(body: bytes) -> AskedPurge:
     )
     mode, wait_s = _mode(members), _wait_s(members)
     try:
-        return AskedPurge(Purge(tags=purge_tags(request), mode=mode), wait_s)
+        return AskedPurge(Purge(tags=purge_tags(request), mode=mode), wait_s, request.routes)
     except ValueError as error:
         _refuse(str(error))
 

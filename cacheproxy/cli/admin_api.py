@@ -114,14 +114,13 @@ def health(admin: Admin, *, as_json: bool) -> int:
 
 
 def purge(admin: Admin, body: Mapping[str, object], *, as_json: bool) -> int:
-    """Purge what ``body`` names and print the receipt. 0, or 1 if a replica did not acknowledge in time."""
+    """Purge what ``body`` names and print the receipt. 0, or 1 if a replica was late, or the policy lacks a route."""
     receipt = admin.result("POST", "/api/v1/purge", body)
-    silent = receipt.get("silent") or []
     if as_json:
         print_json(receipt)
     else:
         print_pairs(receipt.items())
-    return 1 if silent else 0
+    return 1 if receipt.get("silent") or receipt.get("unknown_routes") else 0
 
 
 def publish(admin: Admin, kind: str, data: str, *, as_json: bool) -> int:

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -51,7 +52,7 @@ def by_file(file: Path, asked: Asked, *, as_json: bool) -> int:
         fields=Fields.of(*(_field(header) for header in asked.headers)),
         session=_session(asked.session),
         tenant=asked.tenant,
-        client_ip=asked.client_ip,
+        client_ip=_address(asked.client_ip),
     )
     settings = Settings.load()
     explanation = explained(policy, router, question, prefix=settings.prefix, port=settings.listen[1])
@@ -64,6 +65,13 @@ def live(admin: Admin, asked: Asked, *, as_json: bool) -> int:
     query += [("header", header) for header in asked.headers]
     query += [(name, value) for name, value in (("session", asked.session), ("tenant", asked.tenant)) if value]
     return _print(admin.result("GET", f"/api/v1/explain?{urlencode(query)}"), asked, as_json=as_json)
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError as error:
+        raise PolicyError("--client-ip", [Fault(f"`{text}` is not an address, such as 10.0.0.9")]) from error
 
 
 def _field(header: str) -> tuple[bytes, bytes]:

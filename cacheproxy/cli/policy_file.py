@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from cacheproxy.cli.output import print_json, print_pairs, print_table
-from cacheproxy.errors import PolicyError
+from cacheproxy.errors import Fault, PolicyError
 from cacheproxy.policy.explain import shown_rule
 from cacheproxy.policy.load import load_policy
 from cacheproxy.policy.route import Policy, Route, SessionUse
@@ -58,13 +58,17 @@ def routes(file: Path, *, as_json: bool) -> int:
 
 
 def init(file: Path, *, force: bool, as_json: bool) -> int:
-    """Write a policy to start from into ``file``. 0, or 1 if there is one already."""
+    """Write a policy to start from into ``file``. 0, or 1 if there is one already. PolicyError if it cannot be."""
     if file.exists() and not force:
         print_json({"written": False, "file": str(file)}) if as_json else print(
             f"{file} exists already; --force replaces it"
         )
         return 1
-    file.write_text(files("cacheproxy.cli").joinpath("starter.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    starter = files("cacheproxy.cli").joinpath("starter.yaml").read_text(encoding="utf-8")
+    try:
+        file.write_text(starter, encoding="utf-8")
+    except OSError as error:
+        raise PolicyError(str(file), [Fault(f"cannot be written: {error.strerror}")]) from error
     print_json({"written": True, "file": str(file)}) if as_json else print(
         f"wrote {file}; try `cacheproxy check {file}`"
     )

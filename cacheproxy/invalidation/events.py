@@ -41,6 +41,25 @@ class Refusal(StrEnum):
     NAMES_NOTHING = "names-nothing"
     TOO_MANY = "too-many"
 
+    @property
+    def meaning(self) -> str:
+        """What is wrong with the event, as the end of a sentence about it."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    Refusal.HUGE: "is over 1 MiB",
+    Refusal.NOT_UTF8: "is not UTF-8",
+    Refusal.MALFORMED: "is not JSON",
+    Refusal.DEEP: f"is nested over {MAX_DEPTH} levels",
+    Refusal.WRONG_TYPE: "has neither a `type` nor a `purge`, or one of another shape",
+    Refusal.UNKNOWN_EVENT: "has a `type` that the policy's `events.on` does not name",
+    Refusal.MISSING_DATA: "lacks what a tag of `events.on` is made of",
+    Refusal.BAD_TAG: "names a tag with spaces, control characters or wildcards, or one that nobody may name",
+    Refusal.NAMES_NOTHING: "names nothing to purge",
+    Refusal.TOO_MANY: f"names over {MAX_NAMES} tags",
+}
+
 
 class Interpreter:
     """Maps events to purges by the policy's event rules. ``digest`` names the rules."""

@@ -52,7 +52,8 @@ class Sweep:
         swept = Swept(looked_at=0, of=sum(sizes), purged=0)
         async for found in self._scan(masters, pattern):
             purged = await self._purge([key for key in found if self._matches(key, pattern)])
-            swept = Swept(looked_at=swept.looked_at + self._step, of=swept.of, purged=swept.purged + purged)
+            looked_at = min(swept.looked_at + self._step, swept.of)
+            swept = Swept(looked_at=looked_at, of=swept.of, purged=swept.purged + purged)
             yield swept
 
     async def _scan(self, masters: Sequence[Link], pattern: str) -> AsyncIterator[list[bytes]]:

@@ -121,16 +121,20 @@ def loose_segments(path: bytes) -> list[bytes]:
     a dot segment, overlong UTF-8 or a NUL, at which some end the path: no honest client sends those.
     """
     whole = decoded(path).replace(b"\\", b"/")
-    if any(_DOT_SEGMENT.match(piece) for piece in segments_of(_decoded_on(whole))):
+    if _holds_dot_segment(whole):
+        raise ClientError(400, "ambiguous-path", "the path holds a dot segment")
+    if _holds_dot_segment(_decoded_on(whole)):
         raise ClientError(400, "ambiguous-path", "the path holds a dot segment, encoded more than once")
     if _OVERLONG.search(whole):
         raise ClientError(400, "ambiguous-path", "the path holds overlong UTF-8")
-    if any(_DOT_SEGMENT.match(piece) for piece in segments_of(whole)):
-        raise ClientError(400, "ambiguous-path", "the path holds a dot segment")
     if b"\0" in whole:
         raise ClientError(400, "ambiguous-path", "the path holds a NUL")
     *directories, last = (piece.partition(b";")[0] for piece in segments_of(whole))
     return [piece for piece in directories if piece] + [last]
+
+
+def _holds_dot_segment(path: bytes) -> bool:
+    return any(_DOT_SEGMENT.match(piece) for piece in segments_of(path))
 
 
 def _decoded_on(path: bytes) -> bytes:

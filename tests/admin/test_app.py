@@ -7,7 +7,7 @@ from cacheproxy.admin.http import MAX_BODY_BYTES
 from cacheproxy.admin.purge_request import AskedPurge
 from cacheproxy.errors import StateError
 from cacheproxy.invalidation.contract import Purge, PurgeMode
-from cacheproxy.policy.tags import tenant_tag
+from cacheproxy.policy.tags import route_tag, tenant_tag
 
 
 async def test_livez_is_alive_whatever_else_is_not(client, rest):
@@ -44,6 +44,14 @@ async def test_purge_hands_on_what_was_asked_and_answers_with_the_receipt(client
     assert rest.purges == [AskedPurge(Purge(tags=(tenant_tag("acme", "article:1"),), mode=PurgeMode.SOFT), 2.0)]
 
 
+async def test_a_purge_names_routes_that_the_policy_does_not_have(client, rest):
+    """A slip must not pass for a purge; a route of an earlier policy is purged all the same."""
+    answer = await client().post("/api/v1/purge", json={"routes": ["article", "artikel"]})
+    assert (answer.status_code, answer.json()["unknown_routes"]) == (200, ["artikel"])
+    assert rest.purges == [AskedPurge(Purge(tags=(route_tag("article"), route_tag("artikel"))))]
+    assert "unknown_routes" not in (await client().post("/api/v1/purge", json={"routes": ["article"]})).json()
+
+
 async def test_a_bad_purge_is_a_problem_document_and_purges_nothing(client, rest):
     """What was not understood is refused whole, with a reason for programs and a sentence for people."""
     answer = await client().post("/api/v1/purge", json={"tag": ["article:1"]})
@@ -68,18 +76,19 @@ async def test_an_event_purges_what_the_policy_maps_it_to(client, rest):
 
 
 @pytest.mark.parametrize(
-    ("event", "reason"),
+    ("event", "reason", "said"),
     [
-        (b"{", "malformed"),
-        (b"[]", "wrong-type"),
-        (b'{"type": "article.read", "data": {}}', "unknown-event"),
-        (b'{"type": "article.updated", "data": {}}', "missing-data"),
+        (b"{", "malformed", "it is not JSON"),
+        (b"[]", "wrong-type", "it has neither a `type` nor a `purge`"),
+        (b'{"type": "article.read", "data": {}}', "unknown-event", "`events.on` does not name"),
+        (b'{"type": "article.updated", "data": {}}', "missing-data", "it lacks"),
     ],
 )
-async def test_an_event_that_is_not_understood_is_400_with_its_reason(client, rest, event, reason):
+async def test_an_event_that_is_not_understood_is_400_with_its_reason(client, rest, event, reason, said):
     """On the channel it would be counted and dropped; here somebody can be told."""
     answer = await client().post("/api/v1/events", content=event)
     assert (answer.status_code, answer.json()["reason"]) == (400, reason)
+    assert said in answer.json()["detail"]
     assert rest.purges == []
 
 

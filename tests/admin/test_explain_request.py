@@ -50,7 +50,15 @@ async def test_nothing_is_said_of_a_store_where_there_is_none(client, rest, with
 
 
 @pytest.mark.parametrize(
-    "query", ["", "target=x", "target=/x&method=GET&bogus=1", "target=/x&header=nonsense", "target=/x&session=[]"]
+    "query",
+    [
+        "",
+        "target=x",
+        "target=/x&method=GET&bogus=1",
+        "target=/x&header=nonsense",
+        "target=/x&session=[]",
+        "target=/x&client_ip=10.0.0",
+    ],
 )
 async def test_a_question_that_is_none_is_refused(client, query):
     """400, with what to write."""

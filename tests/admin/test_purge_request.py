@@ -28,7 +28,8 @@ from cacheproxy.policy.tags import PurgeRequest, purge_tags
 )
 def test_what_is_named_is_what_is_purged(body, request_):
     """Every member that names something has its place in the request that the policy turns into tags."""
-    assert parse_purge(json.dumps(body).encode()) == AskedPurge(Purge(tags=purge_tags(request_)))
+    asked = AskedPurge(Purge(tags=purge_tags(request_)), routes=request_.routes)
+    assert parse_purge(json.dumps(body).encode()) == asked
 
 
 @pytest.mark.parametrize(

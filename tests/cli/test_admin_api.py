@@ -67,6 +67,14 @@ def test_purge_names_replicas_that_did_not_answer(run, admin_port) -> None:
     assert "silent        c" in ran.out
 
 
+def test_purge_names_routes_that_are_not_in_the_policy(run, admin_port) -> None:
+    """Exit 1: it was probably misspelt."""
+    admin_port.answer = {**RECEIPT, "unknown_routes": ["artikel"]}
+    ran = run("purge", "--route", "artikel", "--admin", admin_port.address)
+    assert ran.code == 1
+    assert "unknown_routes  artikel" in ran.out
+
+
 def test_a_refusal_is_told(run, admin_port) -> None:
     """With the sidecar's own reason, and exit 1."""
     admin_port.status, admin_port.answer = 400, {"detail": "the purge names nothing"}

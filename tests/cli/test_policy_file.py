@@ -199,10 +199,14 @@ def test_explain_says_for_which_host(run) -> None:
     assert "Host: localhost" not in run("explain", "GET", "http://localhost/articles/1", "-c", SAMPLE).out
 
 
-@pytest.mark.parametrize("extra", [["-H", "nonsense"], ["-H", ": x"], ["--session", "{"], ["--session", "[]"]])
+@pytest.mark.parametrize(
+    "extra",
+    [["-H", "nonsense"], ["-H", ": x"], ["--session", "{"], ["--session", "[]"], ["--client-ip", "10.0.0"]],
+)
 def test_explain_refuses_nonsense(run, extra: list[str]) -> None:
-    """A field without a name or a session that is no object is misuse."""
-    assert run("explain", "GET", "/", "-c", SAMPLE, *extra).code == 2
+    """A field without a name, a session that is no object or an address that is none is misuse."""
+    ran = run("explain", "GET", "/", "-c", SAMPLE, *extra)
+    assert (ran.code, ran.err.split(":")[0]) == (2, extra[0].replace("-H", "--header"))
 
 
 def test_init_writes_a_policy_that_is_good(run, tmp_path: Path) -> None:
@@ -221,6 +225,14 @@ def test_init_replaces_nothing_unasked(run, tmp_path: Path) -> None:
     assert file.read_text() == "mine"
     assert run("init", str(file), "--force", "--json").json["written"] is True
     assert file.read_text() != "mine"
+
+
+@pytest.mark.parametrize(("place", "why"), [("", "Is a directory"), ("absent/p.yaml", "No such file or directory")])
+def test_init_says_what_it_cannot_write(run, tmp_path: Path, place: str, why: str) -> None:
+    """Exit 2, and no traceback."""
+    file = str(tmp_path / place)
+    ran = run("init", file, "--force")
+    assert (ran.code, ran.err) == (2, f"{file}: cannot be written: {why}\n")
 
 
 def test_schema_is_the_committed_one(run) -> None:

@@ -57,6 +57,7 @@ async def test_a_sweep_purges_what_its_pattern_matches(one, pattern, gone):
     async for swept in sweep_of(one).run(pattern):
         last = swept
     assert last.purged == len(gone)
+    assert last.looked_at == last.of
     assert await left(one) == {*KEYS, *STRANGERS[1:]} - set(gone)
 
 

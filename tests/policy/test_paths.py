@@ -108,6 +108,23 @@ def test_no_honest_client_sends_these(path: bytes) -> None:
     assert (caught.value.status, caught.value.reason) == (400, "ambiguous-path")
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        (b"/a/../b", "a dot segment"),
+        (b"/a/%2e%2e/b", "a dot segment"),
+        (b"/a/%252e%252e/b", "a dot segment, encoded more than once"),
+        (b"/a%c0%afb", "overlong UTF-8"),
+        (b"/a%00.html/b", "a NUL"),
+    ],
+)
+def test_who_sends_them_is_told_what_they_hold(path: bytes, said: str) -> None:
+    """An operator who asks `explain` need not guess."""
+    with pytest.raises(ClientError) as caught:
+        loose_segments(path)
+    assert caught.value.detail == f"the path holds {said}"
+
+
 @given(st.binary())
 def test_the_loose_reading_never_breaks(tail: bytes) -> None:
     """Any bytes have a loose reading of at least one segment, or are refused."""
