@@ -9,7 +9,8 @@ import re
 import secrets
 import socket
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -28,6 +29,9 @@ _FIELDS = {
     "REDIS_URL": "CACHEPROXY_REDIS",
 }
 _SECRET_FILES = ("CACHEPROXY_ADMIN_TOKEN", "CACHEPROXY_ENCRYPTION_KEYS", "REDIS_PASSWORD", "REDIS_URL")
+_NEARLY_THE_SAME = 0.8
+_OF_KUBERNETES = "tcp://"
+"""What Kubernetes puts into variables of its own, named after services: ``CACHEPROXY_REDIS_PORT`` for cacheproxy-redis."""
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -203,6 +207,27 @@ class Settings(BaseSettings):
         scheme = "rediss" if self.redis_tls else "redis"
         host = f"[{self.redis_host}]" if self.redis_host and ":" in self.redis_host else self.redis_host
         return f"{scheme}://{login + '@' if login else ''}{host}:{self.redis_port}/{db}"
+
+
+def misspelt(environ: Mapping[str, str]) -> Iterator[Fault]:
+    """A caution for each variable that is nearly a setting, and so is read by nobody."""
+    known = _variables()
+    stems = {name.removeprefix(_PREFIX): name for name in known}
+    for name, value in environ.items():
+        if not name.startswith(_PREFIX) or name in known or value.startswith(_OF_KUBERNETES):
+            continue
+        close = get_close_matches(name.removeprefix(_PREFIX), stems, n=1, cutoff=_NEARLY_THE_SAME)
+        if close:
+            yield Fault(f"this is no setting, and changes nothing; did you mean `{stems[close[0]]}`?", name)
+
+
+def _variables() -> frozenset[str]:
+    """Every name under which the environment may give a setting."""
+    named: set[str] = {f"{name}_FILE" for name in _SECRET_FILES}
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        named.update(map(str, alias.choices) if isinstance(alias, AliasChoices) else [_PREFIX + name.upper()])
+    return frozenset(named)
 
 
 def _from_files(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cacheproxy.errors import PolicyError
-from cacheproxy.settings import Settings, keys_of
+from cacheproxy.settings import Settings, keys_of, misspelt
 
 
 @pytest.fixture(autouse=True)
@@ -190,6 +190,34 @@ def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -
         "CACHEPROXY_PREFIX",
         "REDIS_MAX_CONNECTIONS",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("CACHEPROXY_WORKER", "CACHEPROXY_WORKERS"),
+        ("CACHEPROXY_UPSTEAM", "CACHEPROXY_UPSTREAM"),
+        ("CACHEPROXY_REDIS_URL", "REDIS_URL"),
+        ("CACHEPROXY_REDIS_PASSWORD_FILE", "REDIS_PASSWORD_FILE"),
+        ("CACHEPROXY_ADMIN_TOKENS_FILE", "CACHEPROXY_ADMIN_TOKEN_FILE"),
+        ("CACHEPROXY_WORKERS", ""),
+        ("CACHEPROXY_REDIS", ""),
+        ("CACHEPROXY_ADMIN_TOKEN_FILE", ""),
+        ("CACHEPROXY_SERVICE_HOST", ""),
+        ("CACHEPROXY_ADMIN_SERVICE_PORT", ""),
+        ("CACHEPROXY_COLOUR", ""),
+        ("WORKERS", ""),
+    ],
+)
+def test_a_variable_that_is_nearly_a_setting_is_cautioned_against(name: str, meant: str) -> None:
+    """A slip changes nothing and nobody is told; what others put into the environment is no slip."""
+    said = [(fault.path, fault.message.partition("mean ")[2]) for fault in misspelt({name: "4"})]
+    assert said == ([(name, f"`{meant}`?")] if meant else [])
+
+
+def test_what_kubernetes_says_of_its_services_is_no_slip() -> None:
+    """A service by the name of cacheproxy-redis gives every pod such variables."""
+    assert list(misspelt({"CACHEPROXY_REDIS_PORT": "tcp://10.0.0.1:6379"})) == []
 
 
 def test_two_replicas_on_one_machine_have_two_names() -> None:

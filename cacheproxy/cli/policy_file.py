@@ -12,6 +12,7 @@ from cacheproxy.policy.explain import shown_rule
 from cacheproxy.policy.load import load_policy
 from cacheproxy.policy.route import Policy, Route, SessionUse
 from cacheproxy.policy.router import Router
+from cacheproxy.settings import misspelt
 from cacheproxy.wiring.libraries import missing_libraries
 from cacheproxy.wiring.policy_file import policy_text
 
@@ -31,7 +32,7 @@ def check(file: Path, *, as_json: bool) -> int:
         print_json({"source": error.source, "ok": False, "faults": [asdict(fault) for fault in error.faults]})
         return 2
     ttls = {route.name: _ttl(route) for route in policy.routes if route.cache is not None}
-    cautions = (*policy.cautions, *missing_libraries(policy))
+    cautions = (*policy.cautions, *missing_libraries(policy), *misspelt(os.environ))
     if as_json:
         warnings = [asdict(caution) for caution in cautions]
         good = {"source": str(file), "ok": True, "digest": policy.digest, "routes": len(policy.routes), "ttl": ttls}

@@ -1,6 +1,7 @@
 """The whole sidecar: started in order, served until told to stop, stopped in reverse."""
 
 import gc
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -28,7 +29,7 @@ from cacheproxy.server.adapter import Adapter
 from cacheproxy.server.edge import Edge
 from cacheproxy.server.listen import Drain, admin_server, bind, edge_server, serve
 from cacheproxy.server.websocket import Tunnel, WebSocketApp
-from cacheproxy.settings import Settings
+from cacheproxy.settings import Settings, misspelt
 from cacheproxy.storage.usage import Usage
 from cacheproxy.wiring.administration import Administration
 from cacheproxy.wiring.libraries import missing_libraries
@@ -77,7 +78,7 @@ class Application:
         edge = edge_server(self.edge, SystemClock(), websockets, drain)
         self.metrics.watch(Level.CLIENT_CONNECTIONS, lambda: float(len(edge.server_state.connections)))
         servers = [edge, admin_server(admin_app(self.administration.deps()), self.administration.feed.close)]
-        for caution in (*policy.cautions, *missing_libraries(policy)):
+        for caution in (*policy.cautions, *missing_libraries(policy), *misspelt(os.environ)):
             log.warning("policy_caution", where=caution.path, caution=caution.message)
         log.info(
             "serving",
