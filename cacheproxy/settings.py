@@ -31,7 +31,7 @@ _FIELDS = {
 _SECRET_FILES = ("CACHEPROXY_ADMIN_TOKEN", "CACHEPROXY_ENCRYPTION_KEYS", "REDIS_PASSWORD", "REDIS_URL")
 _NEARLY_THE_SAME = 0.8
 _OF_KUBERNETES = "tcp://"
-"""What Kubernetes puts into variables of its own, named after services: ``CACHEPROXY_REDIS_PORT`` for cacheproxy-redis."""
+"""What Kubernetes puts into variables that it names after services: ``CACHEPROXY_REDIS_PORT`` for cacheproxy-redis."""
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
