@@ -50,6 +50,28 @@ class Spread:
         return rows
 
 
+class Tally:
+    """Counts requests that have all their labels in common."""
+
+    __slots__ = ("_hits", "_resource", "_spread")
+
+    def __init__(self, spread: Spread, hits: dict[Labels, int], resource: Labels | None) -> None:
+        """In ``spread``, and in ``hits`` (or misses) under ``resource``; None where it is neither."""
+        self._spread = spread
+        self._hits = hits
+        self._resource = resource
+        if resource is not None:
+            hits.setdefault(resource, 0)
+
+    def add(self, seconds: float) -> None:
+        """Count one that took ``seconds``."""
+        spread = self._spread
+        spread.counts[bisect_left(BOUNDS_S, seconds)] += 1
+        spread.sum_s += seconds
+        if self._resource is not None:
+            self._hits[self._resource] += 1
+
+
 class Metrics:
     """The ``engine.recorder.Recorder`` of a running sidecar, and a collector of prometheus-client."""
 
@@ -61,6 +83,7 @@ class Metrics:
         GCCollector(registry=self._registry)
         self._registry.register(self)
         self.requests: dict[Labels, Spread] = {}
+        self._tallies: dict[tuple[str, str, str, str, bool], Tally] = {}
         self._operations: dict[Labels, Spread] = {}
         self._lag = Spread()
         self.hits: dict[Labels, int] = {}
@@ -76,13 +99,24 @@ class Metrics:
         self, *, method: str, route: str, cache_status: str, seconds: float, resource_type: str, hit: bool
     ) -> None:
         """Count one answered request (``Recorder.request``)."""
-        spread = self.requests.get((method, route, cache_status))
-        if spread is None:
-            known = method if method in METHODS else OTHER
-            spread = _spread(self.requests, (known, route, cache_status))
-        spread.add(seconds)
-        if resource_type:
-            _count(self.hits if hit else self.misses, (resource_type,), 1)
+        known = self._tallies.get((method, route, cache_status, resource_type, hit))
+        if known is None:
+            known = self.tally(
+                method=method, route=route, cache_status=cache_status, resource_type=resource_type, hit=hit
+            )
+        known.add(seconds)
+
+    def tally(self, *, method: str, route: str, cache_status: str, resource_type: str, hit: bool) -> Tally:
+        """Where such requests are counted."""
+        labels = (method if method in METHODS else OTHER, route, cache_status)
+        known = self._tallies.get((*labels, resource_type, hit))
+        if known is None:
+            hits = self.hits if hit else self.misses
+            resource = _bounded(hits, (resource_type,)) if resource_type else None
+            known = Tally(_spread(self.requests, labels), hits, resource)
+            if len(self._tallies) < MAX_SERIES:
+                self._tallies[(*labels, resource_type, hit)] = known
+        return known
 
     def operation(self, name: str, seconds: float) -> None:
         """Count one store operation."""

@@ -1,10 +1,11 @@
 """Which requests clients make most often, counted so cheaply that no request notices.
 
 Counted is by cache key, with a request that brings what is stored under it. Of the hits on the express lane, which has
-no time for this, one in a hundred stands for all (``Journal.due``). There are at most ``2 * kept`` counters: when they
-are used up the lower half is let go (lossy counting), so a crawl through a million pages pushes out what was asked for
-once, and never what is asked for all the time. A sketch such as count-min would need less memory for a million keys,
-but cannot name them; the order of L1 (SIEVE) knows what was asked for again, but not how often, nor by which request.
+no time for this, one in a hundred stands for all (``Journal.sampled``). There are at most ``2 * kept`` counters: when
+they are used up the lower half is let go (lossy counting), so a crawl through a million pages pushes out what was
+asked for once, and never what is asked for all the time. A sketch such as count-min would need less memory for a
+million keys, but cannot name them; the order of L1 (SIEVE) knows what was asked for again, but not how often, nor by
+which request.
 """
 
 import json

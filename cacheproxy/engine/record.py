@@ -8,7 +8,7 @@ import structlog
 from cacheproxy.clock import Clock
 from cacheproxy.engine.exchange import Exchange, XCache
 from cacheproxy.engine.popular import Counters
-from cacheproxy.engine.recorder import Event, Recorder
+from cacheproxy.engine.recorder import Event, Recorder, Tally
 from cacheproxy.engine.reply import Reply
 from cacheproxy.policy.route import Route
 from cacheproxy.semantics.fields import Fields
@@ -95,26 +95,26 @@ class Journal:
         """Whether each request gets a line, so that none may take the express lane."""
         return self._lines is AccessLog.ALL
 
-    def express(self, method: str, route: str, resource_type: str, seconds: float) -> None:
-        """Note a hit on the express lane. Its lines are those of ``due``."""
-        self._recorder.request(
-            method=method, route=route, cache_status="hit", seconds=seconds, resource_type=resource_type, hit=True
+    def hits(self, method: str, route: str, resource_type: str) -> Tally:
+        """Where hits on the express lane are counted. Their lines are those that are ``sampled``."""
+        return self._recorder.tally(
+            method=method, route=route, cache_status="hit", resource_type=resource_type, hit=True
         )
-        self._hits += 1
 
-    def express_refusal(self, method: str, route: str, seconds: float) -> None:
-        """Note a refusal on the express lane. Its lines are those of ``due``: a flood must not fill the log."""
-        self._recorder.request(
-            method=method, route=route, cache_status="bypass", seconds=seconds, resource_type="", hit=False
-        )
-        self._hits += 1
+    def refusals(self, method: str, route: str) -> Tally:
+        """Where refusals on the express lane are counted. They are ``sampled`` too: a flood must not fill the log."""
+        return self._recorder.tally(method=method, route=route, cache_status="bypass", resource_type="", hit=False)
 
-    def due(self) -> bool:
-        """Whether the next hit should go the ordinary way, to get a line and be counted for what it is."""
+    def sampled(self) -> bool:
+        """Whether a request on the express lane should go the ordinary way, which writes its line and counts its use.
+
+        To be asked once for each: every hundredth should.
+        """
+        self._hits += 1
         return self._hits % HIT_SAMPLE == 0 and (self._lines is AccessLog.SAMPLED or len(self._counters) > 0)
 
     def stands_for_many(self, key: str) -> None:
-        """Note that the hit on ``key`` which is ``due`` stands for those that took the express lane."""
+        """Note that the hit on ``key`` which is ``sampled`` stands for those that took the express lane."""
         self._counters.again(key, HIT_SAMPLE - 1)
 
     def _wanted(self, *, hit: bool) -> bool:

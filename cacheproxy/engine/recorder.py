@@ -53,6 +53,14 @@ class Level(StrEnum):
     """Fills under way in this process."""
 
 
+class Tally(Protocol):
+    """Counts requests that have everything in common but how long they took."""
+
+    def add(self, seconds: float) -> None:
+        """One more."""
+        ...
+
+
 class Recorder(Protocol):
     """Takes note of requests, store operations, events and levels. Cheap, never waits, never raises."""
 
@@ -64,6 +72,10 @@ class Recorder(Protocol):
         ``resource_type`` is the key's resource (``articles``), empty for a route that caches nothing: then neither
         a hit nor a miss is counted.
         """
+        ...
+
+    def tally(self, *, method: str, route: str, cache_status: str, resource_type: str, hit: bool) -> Tally:
+        """Where requests are counted (``request``) that are like this one, for who has many of them."""
         ...
 
     def operation(self, name: str, seconds: float) -> None:
@@ -83,6 +95,13 @@ class Recorder(Protocol):
         ...
 
 
+class NullTally:
+    """Forgets everything."""
+
+    def add(self, seconds: float) -> None:
+        """Nothing."""
+
+
 class NullRecorder:
     """Forgets everything: for tests and for tools that serve nobody."""
 
@@ -90,6 +109,10 @@ class NullRecorder:
         self, *, method: str, route: str, cache_status: str, seconds: float, resource_type: str, hit: bool
     ) -> None:
         """Nothing."""
+
+    def tally(self, **_alike: object) -> Tally:
+        """Nowhere."""
+        return NullTally()
 
     def operation(self, name: str, seconds: float) -> None:
         """Nothing."""

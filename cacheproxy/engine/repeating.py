@@ -28,7 +28,7 @@ class Shelf(Protocol):
         """The place of the most fitting entry."""
         ...
 
-    def place(self, key: str) -> tuple[object, int]:
+    def place(self, key: str) -> object:
         """What is kept under ``key``, to be compared with later."""
         ...
 
@@ -37,9 +37,7 @@ class Shelf(Protocol):
         ...
 
 
-def repeatable_hit(
-    exchange: Exchange, reply: Reply, entry: Entry, age_s: float, shelf: Shelf, place: tuple[object, int]
-) -> Reply:
+def repeatable_hit(exchange: Exchange, reply: Reply, entry: Entry, age_s: float, shelf: Shelf, place: object) -> Reply:
     """``reply``, made of ``entry``, with its place in L1 where it hangs on nothing but that, its session and rates.
 
     ``place`` is where ``entry`` was found: what stands there by now may be another, for a form of it was waited for.

@@ -75,7 +75,7 @@ class Shelved:
 
     key: str
     slot: Visited
-    place: tuple[object, int]
+    place: object
     """For ``MemoryStore.unchanged``."""
     born_at: float
     stale_at: float

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from cacheproxy.engine.over_limit import limited_reply
+from cacheproxy.engine.record import Journal
+from cacheproxy.engine.recorder import Tally
 from cacheproxy.engine.reply import Blocked, Reply, Shelved
 from cacheproxy.limits.contract import Limited, LimitState
 from cacheproxy.limits.headers import limit_lines, retry_after_s
@@ -19,13 +21,18 @@ _ID = b"\r\nx-request-id: "
 
 
 class KnownHit:
-    """A stored response that answers one request head: its Age, ttl, request id and limit fields are put in anew."""
+    """A stored response that answers one request head: its Age, ttl, request id and limit fields are put in anew.
+
+    Of ten thousand that are asked for in turn, each is cold: an object that a hit looks into is a trip to main memory.
+    So all that it needs is here, but for the slot in L1, the head as it is this second, and the body.
+    """
 
     __slots__ = (
-        "_own_body", "after", "after_age", "after_ttl", "before_age", "head", "method", "shelved", "until",
+        "_after", "_after_age", "_after_ttl", "_before_age", "_head", "_own_body", "_until",
+        "asks", "place", "shelved", "slot", "tally",
     )  # fmt: skip
 
-    def __init__(self, method: str, head: bytes, reply: Reply, shelved: Shelved) -> None:
+    def __init__(self, method: str, head: bytes, reply: Reply, shelved: Shelved, tally: Tally) -> None:
         """Cut ``head``, whose last Age, ttl and X-Request-ID are our own. ValueError if they are not there."""
         at_age = head.rindex(b"\r\nage: ") + 7
         age_ends = head.index(b"\r\n", at_age)
@@ -36,54 +43,59 @@ class KnownHit:
         told = _lines(_behind_id(reply.fields))
         if not at_age < at_ttl < at_id or not head.startswith(told, id_ends):
             raise ValueError("a head in another order than ours")
-        self.method = method
-        self.before_age, self.after_age = head[:at_age], head[age_ends:at_ttl]
-        self.after_ttl, self.after = head[ttl_ends:at_id], head[id_ends + len(told) :]
+        self._before_age, self._after_age = head[:at_age], head[age_ends:at_ttl]
+        self._after_ttl, self._after = head[ttl_ends:at_id], head[id_ends + len(told) :]
         body = _sent(method, reply)
         self._own_body = None if body and body is shelved.slot.body else body
         """None where it is the one in L1, which alone may keep that alive."""
+        self._head = b""
+        self._until = 0.0
+        terms = shelved.terms
+        self.asks = terms if terms.checks or terms.session is not None else None
+        """What is to be asked about each time beside L1; None where nothing is."""
+        self.place, self.slot = shelved.place, shelved.slot
         self.shelved = shelved
-        self.head = b""
-        self.until = 0.0
+        self.tally = tally
 
     def is_current(self, now: float) -> bool:
         """Bring Age and ttl up to date, until the next of them changes; False once it is to be decided anew."""
-        return self.until - 1.0 <= now < self.until or self._renew(now)
+        return self._until - 1.0 <= now < self._until or self._renew(now)
 
-    def written(self, request_id: bytes, states: Sequence[LimitState]) -> tuple[bytes, bytes]:
+    def written(self, request_id: bytes, states: Sequence[LimitState] = ()) -> tuple[bytes, bytes]:
         """The response, in two parts (the second may be empty); ``states`` are those of its limits."""
         told = limit_lines(states, self.shelved.terms.limit_headers) if states else b""
-        body = self.shelved.slot.body if self._own_body is None else self._own_body
+        body = self.slot.body if self._own_body is None else self._own_body
         if len(body) < LARGE_BYTES:
-            return b"%s%s%s%s%s" % (self.head, request_id, told, self.after, body), _NO_BODY
-        return b"%s%s%s%s" % (self.head, request_id, told, self.after), body
+            return b"".join((self._head, request_id, told, self._after, body)), _NO_BODY
+        return b"".join((self._head, request_id, told, self._after)), body
 
     def _renew(self, now: float) -> bool:
         age_s, ttl_s = now - self.shelved.born_at, self.shelved.stale_at - now
         if ttl_s <= 0 or age_s < 0 or now >= self.shelved.until:
             return False
-        self.head = b"%s%d%s%d%s" % (self.before_age, age_s, self.after_age, ttl_s, self.after_ttl)
-        self.until = min(now + min(1.0 - age_s % 1.0, ttl_s % 1.0), self.shelved.until)
+        self._head = b"%s%d%s%d%s" % (self._before_age, age_s, self._after_age, ttl_s, self._after_ttl)
+        self._until = min(now + min(1.0 - age_s % 1.0, ttl_s % 1.0), self.shelved.until)
         return True
 
     def __len__(self) -> int:
         """What it takes in memory, about."""
-        return _FIXED_BYTES + 2 * len(self.before_age) + len(self.after) + len(self._own_body or _NO_BODY)
+        return _FIXED_BYTES + 2 * len(self._before_age) + len(self._after) + len(self._own_body or _NO_BODY)
 
 
 class KnownRefusal:
     """The 429 that answers one request head: written anew each second, as it says when to come back."""
 
-    __slots__ = ("_after", "_before", "_dressing", "_written_for", "blocked", "method")
+    __slots__ = ("_after", "_before", "_dressing", "_method", "_written_for", "blocked", "tally")
 
-    def __init__(self, method: str, reply: Reply, blocked: Blocked) -> None:
+    def __init__(self, method: str, reply: Reply, blocked: Blocked, tally: Tally) -> None:
         """``reply`` is dressed: what follows the fields of the refusal itself is the same each time."""
         at = [name for name, _ in reply.fields].index(b"cache-status")
         self._dressing = reply.fields.pairs[at:]
         self._written_for = (-1, -1)
         self._before = self._after = b""
-        self.method = method
+        self._method = method
         self.blocked = blocked
+        self.tally = tally
 
     def written(self, request_id: bytes, limited: Limited, now: float) -> tuple[bytes, bytes]:
         """The response, in two parts (the second is empty)."""
@@ -97,10 +109,10 @@ class KnownRefusal:
         refusal = limited_reply(limited, self.blocked.terms.limit_headers)
         reply = refusal.with_fields(Fields((*refusal.fields, *self._dressing)))
         head, _, _ = render_head(
-            reply, head_only=self.method == "HEAD", date=format_http_date(now), close=False, version="1.1"
+            reply, head_only=self._method == "HEAD", date=format_http_date(now), close=False, version="1.1"
         )
         at_id = head.rindex(_ID) + len(_ID)
-        self._before, self._after = head[:at_id], head[head.index(b"\r\n", at_id) :] + _sent(self.method, reply)
+        self._before, self._after = head[:at_id], head[head.index(b"\r\n", at_id) :] + _sent(self._method, reply)
 
     def __len__(self) -> int:
         """What it takes in memory, about."""
@@ -110,16 +122,16 @@ class KnownRefusal:
 Known = KnownHit | KnownRefusal
 
 
-def known_answer(method: str, head: bytes, reply: Reply) -> Known | None:
-    """How ``reply``, which was written with ``head``, is repeated; None where it is not."""
+def known_answer(method: str, head: bytes, reply: Reply, journal: Journal) -> Known | None:
+    """How ``reply``, which was written with ``head``, is repeated and counted in ``journal``; None where it is not."""
     if not isinstance(reply.body, bytes):
         return None
     try:
-        match reply.shelved:
-            case Shelved():
-                return KnownHit(method, head, reply, reply.shelved)
-            case Blocked():
-                return KnownRefusal(method, reply, reply.shelved)
+        match shelved := reply.shelved:
+            case Shelved(route=route, resource_type=resource_type):
+                return KnownHit(method, head, reply, shelved, journal.hits(method, route, resource_type))
+            case Blocked(route=route):
+                return KnownRefusal(method, reply, shelved, journal.refusals(method, route))
             case None:
                 return None
     except ValueError:

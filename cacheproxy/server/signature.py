@@ -3,6 +3,7 @@
 from cacheproxy.policy.unread import NAME_REQUESTS
 from cacheproxy.server.head import FIELD_LINES, MAX_FIELDS
 
+MAX_BLOCK_BYTES = 4096
 _REQUEST_ID = b"x-request-id"
 _MOST_SIGNATURES = 8
 _FIXED_BYTES = 600
@@ -51,12 +52,12 @@ class FieldBlocks:
         self._lately: dict[bytes, FieldBlock] = {}
 
     def read(self, raw: bytes, unread: frozenset[bytes]) -> FieldBlock | None:
-        """What ``raw``, all of a head after its request line, says; None where the ordinary way may refuse it.
+        """What ``raw``, all of a head after its request line, says; None where that is not known, or too much.
 
         The signature that will be asked for first is that without the ``unread``.
         """
         block = self._lately.get(raw)
-        if block is None:
+        if block is None and len(raw) <= MAX_BLOCK_BYTES:
             block = _parsed(raw, unread)
             if block is not None and block.lasting:
                 self._remember(raw, block)

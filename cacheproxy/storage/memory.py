@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from itertools import chain
 from math import inf
 from sys import getsizeof
+from typing import NamedTuple
 
 from cacheproxy.clock import Clock, SystemClock
 from cacheproxy.redis_link.contract import Budget
@@ -16,6 +17,14 @@ from cacheproxy.storage.contract import Entry, Found, Tier
 from cacheproxy.storage.mirror import ClockMirror, Purged
 from cacheproxy.storage.sieve import Sieve
 from cacheproxy.storage.slot import Slot
+
+
+class _Variants(NamedTuple):
+    """What was kept under a key whose response varies, or which had none, at a turn of the tag clock."""
+
+    key: str
+    kept: list[Slot] | None
+    turn: int
 
 
 class MemoryStore:
@@ -63,19 +72,29 @@ class MemoryStore:
             slot.visited = True
         return slot
 
-    def place(self, key: str) -> tuple[object, int]:
-        """What is kept under ``key`` and the turn of the tag clock, for ``unchanged`` to compare with."""
-        return self._kept.get(key), self._mirror.turn
+    def place(self, key: str) -> object:
+        """What is kept under ``key`` at this moment, to ask of later whether it is ``unchanged``."""
+        kept = self._kept.get(key)
+        return kept if isinstance(kept, Slot) else _Variants(key, kept, self._mirror.turn)
 
     def varied(self, key: str) -> frozenset[bytes]:
         """The request fields by which one of the entries under ``key`` is chosen."""
         return frozenset(name for slot in self._slots(key) if slot.ref for name in slot.ref.names)
 
-    def unchanged(self, key: str, place: tuple[object, int], monotonic: float) -> bool:
-        """Whether under ``key`` is still what was at ``place``, unpurged, and it may be answered from."""
-        kept, turn = place
+    def unchanged(self, place: object, monotonic: float) -> bool:
+        """Whether what was at ``place`` is still there, unpurged, and may be answered from.
+
+        A slot says so itself: the express lane asks this for each hit, and a look into the index is one more miss of
+        the processor's caches.
+        """
         mirror = self._mirror
-        if self._kept.get(key) is not kept or monotonic >= mirror.trusted_until:
+        if monotonic >= mirror.trusted_until:
+            return False
+        if isinstance(place, Slot):
+            return place.judged(mirror) is Verdict.VALID
+        assert isinstance(place, _Variants)
+        key, kept, turn = place
+        if self._kept.get(key) is not kept:
             return False
         return turn == mirror.turn or all(slot.judged(mirror) is Verdict.VALID for slot in self._slots(key))
 

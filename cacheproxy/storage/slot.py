@@ -1,6 +1,6 @@
 """One entry in L1, folded small, with what its neighbours and the tag clock remember about it."""
 
-from sys import getsizeof
+from sys import getsizeof, maxsize
 
 from cacheproxy.semantics.rules import Coding
 from cacheproxy.semantics.tag_clock import Verdict
@@ -76,13 +76,15 @@ class Slot(Node):
         return self
 
     def let_go(self) -> None:
-        """Keep no body alive, for whoever still knows of this slot."""
+        """Be dead for good and keep no body alive, for whoever still knows of this slot."""
         self.body = b""
         self.forms = _NO_FORMS
+        self.verdict = Verdict.DEAD
+        self._judged_at = _FOR_GOOD
 
     def judged(self, mirror: ClockMirror) -> Verdict:
         """What the tag clock says of it. One comparison of integers where nothing was purged since it was asked."""
-        if self._judged_at != mirror.turn:
+        if self._judged_at < mirror.turn:
             self._judged_at = mirror.turn
             self.verdict = mirror.judge(*unfold_tags(self._folded, self._commons), self._vouched_us)
         return self.verdict
@@ -121,6 +123,8 @@ def _occupied(value: str | bytes) -> int:
 
 _NO_FORMS: dict[Coding, bytes] = {}
 """Shared by all that have none: replaced, never added to."""
+_FOR_GOOD = maxsize
+"""A turn of the tag clock that it never gets beyond."""
 _FIXED_BYTES = 144 + 32 + 32
 """The slot, its ``keep_until``, and one number of its own."""
 _REF_BYTES = 400

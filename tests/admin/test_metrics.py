@@ -42,6 +42,20 @@ def test_hits_and_misses_are_counted_by_resource():
     assert seen["cache_misses_total", (("resource_type", "users"),)] == 1
 
 
+def test_requests_that_are_alike_may_be_counted_in_one_place():
+    """What is added there is what would have been told one by one."""
+    one_by_one, alike = Metrics(), Metrics()
+    for method, status, resource in (("GET", "hit", "articles"), ("BREW", "miss", "users"), ("GET", "bypass", "")):
+        tally = alike.tally(
+            method=method, route="article", cache_status=status, resource_type=resource, hit=status == "hit"
+        )
+        for _ in range(3):
+            serve(one_by_one, method=method, status=status, resource=resource)
+            tally.add(0.001)
+    told = {name: value for name, value in samples(one_by_one).items() if name[0].startswith(("cache_", "request_"))}
+    assert told == {name: samples(alike)[name] for name in told}
+
+
 def test_a_route_that_caches_nothing_is_neither_hit_nor_miss():
     """Its requests have a duration, and no part in the hit ratio."""
     metrics = Metrics()

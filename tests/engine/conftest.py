@@ -104,9 +104,25 @@ class Notes(NullRecorder):
         """Keep one request."""
         self.requests.append(said)
 
+    def tally(self, **said: Any) -> "Like":
+        """Keep those that are like one."""
+        return Like(self, said)
+
     def event(self, event: Event, *labels: str, n: int = 1) -> None:
         """Count one event."""
         self.events[(event.value, *map(str, labels))] += n
+
+
+class Like:
+    """Requests that are like one of which ``said`` was told."""
+
+    def __init__(self, notes: Notes, said: dict[str, Any]) -> None:
+        """To be kept in ``notes``."""
+        self._notes, self._said = notes, said
+
+    def add(self, seconds: float) -> None:
+        """Keep one of them."""
+        self._notes.request(**self._said, seconds=seconds)
 
 
 class FakeSessions:

@@ -183,4 +183,4 @@ async def test_what_came_meanwhile_is_not_taken_for_what_was_answered(house, mon
     house.forms.before = purge
     reply = await house.handle("/doc/1", BR)
     store = house.store.inner
-    assert reply.shelved is None or not store.unchanged(reply.shelved.key, reply.shelved.place, house.clock.monotonic())
+    assert reply.shelved is None or not store.unchanged(reply.shelved.place, house.clock.monotonic())

@@ -148,32 +148,50 @@ def test_a_purge_touches_no_entry(memory: MemoryStore, entry: MakeEntry, monkeyp
 def test_a_place_is_unchanged_until_something_happens_to_it(memory: MemoryStore, entry: MakeEntry, clock) -> None:
     """Purges of others change nothing; a write, a purge of its own (soft too), a drop or lost trust does."""
 
-    def begin() -> tuple[object, int]:
+    def begin() -> object:
         memory.keep(entry(stamp=Stamp("e1", 1000)))
         return memory.place("k")
 
     place = begin()
     memory.apply(purged(2000, "unrelated"))
-    assert memory.unchanged("k", place, clock.at)
+    assert memory.unchanged(place, clock.at)
     memory.apply(purged(2000, "articles", mode=PurgeMode.SOFT))
-    assert not memory.unchanged("k", place, clock.at)
+    assert not memory.unchanged(place, clock.at)
     memory.clear()
     memory.trust(True, epoch="e2")
     memory.trust(True, epoch="e1")
     place = begin()
     begin()
-    assert not memory.unchanged("k", place, clock.at)
+    assert not memory.unchanged(place, clock.at)
     place = begin()
     memory.apply(purged(2000, "articles"))
-    assert not memory.unchanged("k", place, clock.at)
+    assert not memory.unchanged(place, clock.at)
     memory.trust(True, epoch="e2")
     memory.trust(True, epoch="e1")
     place = begin()
     memory.clear()
-    assert not memory.unchanged("k", place, clock.at)
+    assert not memory.unchanged(place, clock.at)
     place = begin()
     memory.trust(True, epoch="e1", until=clock.at)
-    assert not memory.unchanged("k", place, clock.at)
+    assert not memory.unchanged(place, clock.at)
+
+
+def test_a_place_among_variants_is_unchanged_until_another_variant_comes(memory: MemoryStore, entry: MakeEntry, clock):
+    """A newcomer may fit better; a purge of something else leaves it, and one of its own does not."""
+
+    def variant(language: str) -> None:
+        fields = Fields.of(("vary", "accept-language"))
+        memory.keep(entry(fields=fields, request=Fields.of(("accept-language", language))))
+
+    variant("de")
+    place = memory.place("k")
+    memory.apply(purged(2000, "unrelated"))
+    assert memory.unchanged(place, clock.at)
+    variant("en")
+    assert not memory.unchanged(place, clock.at)
+    place = memory.place("k")
+    memory.apply(purged(2000, "articles"))
+    assert not memory.unchanged(place, clock.at)
 
 
 def test_a_refreshed_hot_entry_stays_hot(memory: MemoryStore, entry: MakeEntry) -> None:
