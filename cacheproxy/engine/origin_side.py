@@ -1,5 +1,7 @@
 """The engine's way to the origin: what goes on from hop to hop, and what is noted of it."""
 
+from collections.abc import Collection
+
 from cacheproxy.clock import Clock
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.identify import sealed
@@ -8,7 +10,6 @@ from cacheproxy.errors import UpstreamError
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.forwarding import PSEUDONYM, request_fields, response_fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
-from cacheproxy.upstream.bodies import at_hand
 from cacheproxy.upstream.contract import OnInterim, Origin, Prepared, RequestBody, ResponseBody, Sent
 from cacheproxy.upstream.request_head import prepare
 
@@ -50,13 +51,16 @@ class OriginSide:
         """Note that the origin answered a request."""
         self._recorder.event(Event.UPSTREAM, "ok")
 
-    def prepare(self, exchange: Exchange, request: RequestHead) -> Prepared:
-        """``request``, which is made for ``exchange``, as it goes on, to be sent again and again."""
-        return prepare(request.with_fields(self._kept(exchange, request)), at_hand(exchange.body))
+    def prepare(self, exchange: Exchange, request: RequestHead, carried: Collection[bytes]) -> Prepared:
+        """``request``, which is made for ``exchange``, as it goes on, to be sent again and again.
 
-    def begin(self, prepared: Prepared, request_id: bytes, content: bytes | None) -> Sent | None:
-        """Send what is ``prepared`` at once, if that can be."""
-        return self._origin.begin(prepared, request_id, content)
+        The fields that are ``carried`` are each request's own.
+        """
+        return prepare(request.with_fields(self._kept(exchange, request).without(carried)))
+
+    def begin(self, prepared: Prepared, fields: bytes, content: bytes) -> Sent | None:
+        """Send what is ``prepared`` at once, with ``fields`` and ``content`` of its own, if that can be."""
+        return self._origin.begin(prepared, fields, content)
 
     def _fields(self, exchange: Exchange, request: RequestHead) -> Fields:
         fields = self._kept(exchange, request).plus((b"x-request-id", exchange.request_id.encode()))

@@ -18,10 +18,10 @@ class Passage:
     """How it was forwarded."""
     active: Active
     """The policy by which it was."""
-    named: bytes
-    """Its id where the client gave it one, else empty."""
     sent: RequestHead
     """What goes on, less its id."""
+    carried: frozenset[bytes]
+    """The request fields that merely go on: requests that differ in them alone go the same way."""
     alone: FillJob | None = None
     """The fill that it was, where the cache had a part in it, and knew that nobody could share it."""
 

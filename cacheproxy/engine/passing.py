@@ -24,17 +24,20 @@ from cacheproxy.engine.reply import Reply
 from cacheproxy.engine.request_id import RequestIds
 from cacheproxy.engine.serve import reply_through
 from cacheproxy.fills.hit_for_miss import HitForMiss
+from cacheproxy.policy.unread import carried_fields
 from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.forwarding import connection_fields
 from cacheproxy.semantics.head import ResponseHead
 from cacheproxy.semantics.storing import PassReason
+from cacheproxy.sessions.identity import strip
 from cacheproxy.upstream.contract import Prepared
 
 
 class Shelf(Protocol):
     """L1 (``storage.memory.MemoryStore``)."""
 
-    def find(self, key: str, request: Fields) -> object | None:
-        """What would answer ``request``, or might once it is confirmed."""
+    def place(self, key: str) -> tuple[object | None, int]:
+        """What is kept under ``key``, whomever it may answer, and when that was so."""
         ...
 
 
@@ -56,14 +59,20 @@ def passage_of(exchange: Exchange, active: Active, alone: FillJob | None = None)
     stored = exchange.key is not None and alone is None
     if asked or stored or exchange.route.batch is not None or b"expect" in exchange.request.fields:
         return None
-    given = exchange.request.fields.get(b"x-request-id") or b""
     return Passage(
         exchange=exchange,
         active=active,
-        named=given if given == exchange.request_id.encode() else b"",
         sent=exchange.request if alone is None else fetch_of(alone),
+        carried=_carried(exchange),
         alone=alone,
     )
+
+
+def _carried(exchange: Exchange) -> frozenset[bytes]:
+    """The request fields that merely go on: none that Connection nominates, or that may not come from a client."""
+    nominated = connection_fields(exchange.request.fields)
+    carried = carried_fields(exchange.policy, exchange.route, nominated)
+    return strip(Fields((name, b"") for name in carried), exchange.policy.session).names()
 
 
 class Passing:
@@ -92,18 +101,23 @@ class Passing:
 
     def prepare(self, passage: Passage) -> tuple[Passage, Prepared]:
         """``passage`` less what was its one request's own (its body, its client), and what goes on each time."""
-        prepared = self._origin.prepare(passage.exchange, passage.sent)
+        prepared = self._origin.prepare(passage.exchange, passage.sent, passage.carried)
         exchange = replace(passage.exchange, body=None, on_interim=None)
         alone = None if passage.alone is None else replace(passage.alone, exchange=exchange)
         return replace(passage, exchange=exchange, alone=alone), prepared
 
-    def begin(self, passage: Passage, prepared: Prepared, content: bytes | None) -> Begun | None:
-        """Send it on, with ``content`` if it has any; None where that cannot be done at once."""
+    def begin(
+        self, passage: Passage, prepared: Prepared, carried: bytes, given_id: bytes | None, content: bytes
+    ) -> Begun | None:
+        """Send it on with the lines that are ``carried``; None where that cannot be done at once.
+
+        ``given_id`` is what its client calls it, if anything; ``content`` its body, empty if it has none.
+        """
         started = self._monotonic()
         if passage.alone is not None and not self._is_still_alone(passage.alone):
             return None
-        request_id = passage.named or self._request_ids.new()
-        sent = self._origin.begin(prepared, request_id, content)
+        request_id = self._request_ids.new() if given_id is None else self._request_ids.of(given_id).encode()
+        sent = self._origin.begin(prepared, b"%bx-request-id: %b\r\n" % (carried, request_id), content)
         return None if sent is None else Begun(passage, sent, request_id, started)
 
     def weigh(self, begun: Begun, head: ResponseHead) -> Weight | None:
@@ -136,8 +150,8 @@ class Passing:
             self._journal.write(_answered(begun, status, weight, upstream_s=seconds), status, seconds)
 
     def _is_still_alone(self, job: FillJob) -> bool:
-        """Whether nobody can share what comes for ``job``, and nothing came that it could be answered with."""
-        return self._hit_for_miss.remembers(job.key) and self._shelf.find(job.key, job.request.fields) is None
+        """Whether nobody can share what comes for ``job``, and nothing came that anybody could be answered with."""
+        return self._hit_for_miss.remembers(job.key) and self._shelf.place(job.key)[0] is None
 
 
 def _answered(begun: Begun, status: int, weight: Weight, upstream_s: float = 0.0) -> Exchange:

@@ -22,11 +22,12 @@ NAME_REQUESTS = frozenset({
 """Those that are different in every request."""
 _TELL_ADDRESSES = frozenset({b"x-forwarded-for", b"x-real-ip"})
 _COOKIE = frozenset({b"cookie"})
+CONTENT_LENGTH = b"content-length"
 _WORD = re.compile(r"[a-z0-9-]+")
 _READ_COOKIES = frozenset({"cookie", "cookies"})
 _READ_ADDRESSES = frozenset({"client-ip", "networks"})
 _FIELDS = _DESCRIBE_CLIENTS | NAME_REQUESTS | _TELL_ADDRESSES | _COOKIE
-_VOCABULARY = _READ_COOKIES | _READ_ADDRESSES | {name.decode() for name in _FIELDS}
+_VOCABULARY = _READ_COOKIES | _READ_ADDRESSES | {name.decode() for name in _FIELDS | {CONTENT_LENGTH}}
 
 
 def mentioned_in(data: object) -> frozenset[str]:
@@ -42,6 +43,18 @@ def unread_fields(policy: Policy, route: Route, vary: Iterable[bytes]) -> frozen
         return frozenset()
     anonymous = policy.session is None or route.session is SessionUse.IGNORE
     return _unread(policy.mentioned, frozenset(vary), anonymous)
+
+
+def carried_fields(policy: Policy, route: Route, counted: Iterable[bytes]) -> frozenset[bytes]:
+    """The request fields that merely go on under ``route``, whatever they say; not those that are ``counted``.
+
+    Content-Length is one of them: of a body no more is read than whether there is one. Those that tell addresses are
+    none, as they go on with more added to them.
+    """
+    if policy.mentioned is None:
+        return frozenset()
+    unread = unread_fields(policy, route, counted) - _TELL_ADDRESSES
+    return unread if CONTENT_LENGTH.decode() in policy.mentioned else unread | {CONTENT_LENGTH}
 
 
 @lru_cache(maxsize=256)

@@ -22,6 +22,8 @@ class Arrived:
     request: RequestHead
     framing: Framing
     client: Client
+    scheme: str = "http"
+    """The connection's: what the request says of it may be another."""
     peer: str = ""
     """The address of the connection's other end; empty for a unix socket."""
 
@@ -91,4 +93,4 @@ class Adapter:
     def _read(self, raw: bytes, scheme: str, peer: str) -> Arrived:
         request, framing = parse_head(raw, scheme)
         understood, client = self.understand(request, peer)
-        return Arrived(request=understood, framing=framing, client=client, peer=peer)
+        return Arrived(request=understood, framing=framing, client=client, scheme=scheme, peer=peer)

@@ -1,11 +1,11 @@
 """One request and its response on a connection."""
 
-from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
 
 import structlog
 
+from cacheproxy.engine.passage import Begun
 from cacheproxy.engine.reply import Reply, ReplyStream, problem
 from cacheproxy.errors import CacheproxyError
 from cacheproxy.limits.contract import Asked
@@ -15,7 +15,6 @@ from cacheproxy.server.body import Upload
 from cacheproxy.server.edge import Edge
 from cacheproxy.server.express import Written
 from cacheproxy.server.outlet import Outlet
-from cacheproxy.server.passing import Transit
 from cacheproxy.server.wire import render_head, render_interim
 
 log = structlog.get_logger()
@@ -24,10 +23,18 @@ log = structlog.get_logger()
 class Cycle:
     """Carries one request to the engine and its reply to the client."""
 
-    __slots__ = ("_arrived", "_edge", "_outlet", "_raw", "_request", "_transit", "body", "keep_alive", "responding")
+    __slots__ = ("_arrived", "_begun", "_edge", "_outlet", "_raw", "_request", "body", "keep_alive", "responding")
 
-    def __init__(self, edge: Edge, outlet: Outlet, raw: bytes, arrived: Arrived, body: Upload | None) -> None:
-        """``raw`` is the head that was understood as ``arrived``."""
+    def __init__(
+        self,
+        edge: Edge,
+        outlet: Outlet,
+        raw: bytes,
+        arrived: Arrived,
+        body: Upload | None,
+        begun: Begun | None = None,
+    ) -> None:
+        """``raw`` is the head that was understood as ``arrived``; ``begun`` says how it was sent on already."""
         self._edge = edge
         self._outlet = outlet
         self._raw = raw
@@ -36,42 +43,11 @@ class Cycle:
         self.body = body
         self.keep_alive = arrived.framing.keep_alive
         self.responding = False
-        self._transit: Transit | None = None
-
-    def pass_on(self, content: bytes | None, told: Callable[[], None]) -> bool:
-        """Send the request on at once if it is known how; ``told`` is called when ``passed`` is to be asked."""
-        if self._edge.draining or not self.keep_alive:
-            return False
-        transit = self._transit = self._edge.passing.begin(self._arrived, content)
-        if transit is None:
-            return False
-        transit.begun.sent.when_told(told)
-        return True
-
-    def passed(self) -> bool:
-        """Whether the request is answered with what that brought; else ``run`` must go on from there."""
-        if self._edge.draining or not self.keep_alive or self._transit is None:
-            return False
-        try:
-            answer = self._transit.answer(self._outlet.date)
-        except Exception:
-            log.exception("answer_not_passed_on", path=self._request.path.decode("latin-1"))
-            return False
-        if answer is None:
-            return False
-        self._transit = None
-        self.responding = True
-        self._outlet.write(answer)
-        return True
-
-    @property
-    def on_its_way(self) -> bool:
-        """Whether the request was sent on at once, and ``run`` has not taken that up."""
-        return self._transit is not None
+        self._begun = begun
 
     async def run(self) -> bool:
         """Answer; whether the connection may be used again."""
-        asked = None if self._transit is not None else await self._ask()
+        asked = None if self._begun is not None else await self._ask()
         if asked is not None and not isinstance(asked, Asked):
             self.responding = True
             self._outlet.write(b"".join(asked))
@@ -80,8 +56,7 @@ class Cycle:
 
     async def _handle(self, asked: Asked | None) -> Reply:
         """The engine's reply, which goes on from what was sent already."""
-        transit, self._transit = self._transit, None
-        begun = None if transit is None else transit.begun
+        begun = self._begun
         handle = partial(self._edge.handle, asked=asked, begun=begun) if asked or begun else self._edge.handle
         try:
             return await handle(self._request, self.body, self._arrived.client, self._interim)
@@ -128,7 +103,7 @@ class Cycle:
 
     def _learn(self, reply: Reply, head: bytes) -> None:
         if reply.passage is not None:
-            self._edge.passing.learn(self._arrived, reply.passage)
+            self._edge.passing.learn(self._raw, self._arrived, reply.passage)
         if reply.shelved is None:
             return
         self._edge.lane.learn(

@@ -33,7 +33,7 @@ _HEAD = re.compile(
 _ORIGIN_FORM = re.compile(rb"(?P<method>" + _TOKEN + rb") (?P<target>/[\x21\x22\x24-\x7e]*) (?=HTTP/1\.[01]\r\n)")
 _AUTHORITY = re.compile(rb"(?:[A-Za-z0-9\-._~]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://(?P<authority>[^/?]*)(?P<target>.*)")
-_LENGTH = re.compile(rb"[0-9]{1,18}")
+LENGTH = re.compile(rb"[0-9]{1,18}")
 MAX_PASSES = 8
 """How often a request may have come by a sidecar: more is a loop, which would take all connections."""
 _REFUSED_METHODS = frozenset({"CONNECT", "TRACE", "PRI"})
@@ -126,6 +126,18 @@ def parse_head(raw: bytes, scheme: str = "http") -> tuple[RequestHead, Framing]:
     return request, framing
 
 
+def read_line(line: bytes) -> Pair | None:
+    """The field in one ``line``, which comes without its end; None where either reader refuses it."""
+    ended = line + b"\r\n\r\n"
+    if FIELD_LINES.fullmatch(ended) is None:
+        return None
+    try:
+        pairs = _llhttp(b"GET / HTTP/1.1\r\n" + ended, "GET")
+    except ClientError:
+        return None
+    return pairs[0] if len(pairs) == 1 else None
+
+
 def _llhttp(raw: bytes, method: str) -> list[Pair]:
     collector = _Collector()
     try:
@@ -206,6 +218,6 @@ def _length(request: RequestHead) -> int | None:
         if len(codings) > 1 or codings[0].lower() != b"chunked" or request.http_version == "1.0":
             raise ClientError(400, "framing", "the only transfer coding taken is chunked, once, in HTTP/1.1")
         return None
-    if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
+    if len(lengths) > 1 or (lengths and not LENGTH.fullmatch(lengths[0])):
         raise ClientError(400, "framing", "Content-Length is one decimal number")
     return int(lengths[0]) if lengths else 0

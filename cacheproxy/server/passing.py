@@ -1,21 +1,28 @@
-"""The lane for requests past the cache: heads that were forwarded lately are sent on as the bytes they became.
+"""The lane for requests past the cache: heads like those that were forwarded lately go on without being decided anew.
 
-It has no rules of its own (``engine.passing``). What is known of a head is kept as long as the adapter keeps the head.
+It has no rules of its own (``engine.passing``). Heads are alike where they differ only in fields that nothing here
+reads (``Passage.carried``); these go on as they came.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import structlog
+
+from cacheproxy.engine.active import Active
 from cacheproxy.engine.passage import Begun, Passage
 from cacheproxy.engine.passing import Passing, Weight
 from cacheproxy.semantics.head import ResponseHead
-from cacheproxy.server.adapter import MEMO_HEADS, Arrived
+from cacheproxy.server.adapter import MEMO_HEAD_BYTES, MEMO_HEADS, Arrived
+from cacheproxy.server.field_lines import read_block
 from cacheproxy.server.wire import BODILESS, render_head
 from cacheproxy.upstream.contract import Prepared
 
 MEMO_ANSWERS = 4
-"""For each request head: an origin's heads change with its clock, every second."""
+"""For each way: an origin's heads change with its clock, every second."""
 _ID = b"\r\nx-request-id: "
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +39,48 @@ class _Answer:
 
 @dataclass(slots=True)
 class _Way:
-    """How one request head goes on, and what its answers became lately."""
+    """How requests that are alike go on, and what their answers became lately."""
 
-    arrived: Arrived
+    method: str
     passage: Passage | None = None
-    """None until the head has come again: most come once."""
+    """None until one of them has come again: most come once."""
     prepared: Prepared | None = None
     answers: dict[int, _Answer] = field(default_factory=dict)
     """By the identity of the origin's head, which is the same object while its bytes are the same."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What is known of one request line: by which fields, and the ways."""
+
+    carried: frozenset[bytes]
+    ways: dict[tuple[bytes, str, str], _Way] = field(default_factory=dict)
+    """By the lines that count, the connection's scheme and its peer."""
+
+
 class Transit:
     """One request on the lane."""
 
-    __slots__ = ("_passing", "_way", "begun")
+    __slots__ = ("_passing", "_way", "begun", "content", "keep_alive", "raw")
 
-    def __init__(self, passing: Passing, way: _Way, begun: Begun) -> None:
-        """It was ``begun`` by ``way``."""
+    def __init__(self, passing: Passing, way: _Way, begun: Begun, raw: bytes, content: bytes) -> None:
+        """The head ``raw`` and its ``content`` were ``begun`` by ``way``."""
         self._passing = passing
         self._way = way
         self.begun = begun
+        self.raw = raw
+        self.content = content
+        self.keep_alive = True
 
     def answer(self, date: Callable[[], bytes]) -> bytes | None:
         """The whole response, noted and purged for; None where the ordinary way has to go on."""
+        try:
+            return self._answer(date)
+        except Exception:
+            log.exception("answer_not_passed_on", path=self.begun.passage.exchange.request.path.decode("latin-1"))
+            return None
+
+    def _answer(self, date: Callable[[], bytes]) -> bytes | None:
         whole = self.begun.sent.whole
         if whole is None:
             return None
@@ -65,17 +91,17 @@ class Transit:
         if answer is None or not self._passing.settle(answer.weight):
             return None
         self._passing.note(self.begun, head.status, answer.weight)
-        bodiless = head.status in BODILESS or self._way.arrived.request.method == "HEAD"
+        bodiless = head.status in BODILESS or self._way.method == "HEAD"
         return b"%b%b%b%b" % (answer.before, self.begun.request_id, answer.after, b"" if bodiless else content)
 
     def _written(self, head: ResponseHead, content: bytes, date: Callable[[], bytes]) -> _Answer | None:
         """What ``head`` becomes, remembered if it may be; None, and the way is not taken again, where it is not."""
         way, weight = self._way, self._passing.weigh(self.begun, head)
         if weight is None:
-            way.passage = None
+            way.passage = way.prepared = None
             return None
         reply = self._passing.reply(self.begun, head, content, weight)
-        raw, _, _ = render_head(reply, head_only=way.arrived.request.method == "HEAD", date=date(), close=False)
+        raw, _, _ = render_head(reply, head_only=way.method == "HEAD", date=date(), close=False)
         at = raw.rindex(_ID) + len(_ID)
         answer = _Answer(head, len(content), raw[:at], raw[at + len(self.begun.request_id) :], weight)
         if len(way.answers) >= MEMO_ANSWERS:
@@ -86,32 +112,70 @@ class Transit:
 
 
 class PassingLane:
-    """Knows how heads went past the cache. Bounded: with too many it forgets all, and learns anew."""
+    """Knows how requests went past the cache. Bounded: with too many ways it forgets all, and learns anew."""
 
-    def __init__(self, passing: Passing) -> None:
-        """Send on by ``passing``."""
+    def __init__(self, passing: Passing, in_force: Callable[[], Active]) -> None:
+        """Send on by ``passing``, by the policy ``in_force``."""
         self._passing = passing
-        self._ways: dict[int, _Way] = {}
-        """By the identity of the head as it was understood: the same object while the adapter knows it."""
+        self._in_force = in_force
+        self._lines: dict[bytes, _Line] = {}
+        self._known = 0
+        """How many ways."""
 
-    def begin(self, arrived: Arrived, content: bytes | None) -> Transit | None:
-        """Send on what ``arrived``, with its ``content``; None where that takes the ordinary way."""
-        way = self._ways.get(id(arrived))
-        if way is None or way.arrived is not arrived or way.passage is None or way.prepared is None:
+    def begin(self, raw: bytes, rest: bytes, *, scheme: str, peer: str) -> Transit | None:
+        """Send on the request with the head ``raw`` and its content, which is at the front of ``rest``.
+
+        None where that takes the ordinary way: it may not be known, or not all here. ``scheme`` and ``peer`` (an
+        address, empty for a unix socket) are the connection's.
+        """
+        name, _, fields = raw.partition(b"\r\n")
+        line = self._lines.get(name)
+        block = None if line is None or len(raw) > MEMO_HEAD_BYTES else read_block(fields, line.carried)
+        if line is None or block is None or len(rest) < block.content_length:
             return None
-        begun = self._passing.begin(way.passage, way.prepared, content)
-        return None if begun is None else Transit(self._passing, way, begun)
+        way = line.ways.get((block.read, scheme, peer))
+        if way is None or way.passage is None or way.prepared is None:
+            return None
+        content = rest[: block.content_length]
+        begun = self._passing.begin(way.passage, way.prepared, block.carried, block.request_id, content)
+        return None if begun is None else Transit(self._passing, way, begun, raw, content)
 
-    def learn(self, arrived: Arrived, passage: Passage) -> None:
-        """Take note that ``arrived`` went by ``passage``."""
-        way = self._ways.get(id(arrived))
-        if way is None or way.arrived is not arrived:
-            if len(self._ways) >= MEMO_HEADS:
-                self._ways.clear()
-            self._ways[id(arrived)] = _Way(arrived)
+    def learn(self, raw: bytes, arrived: Arrived, passage: Passage) -> None:
+        """Take note that the head ``raw``, which was understood as ``arrived``, went by ``passage``."""
+        if len(raw) > MEMO_HEAD_BYTES or passage.active is not self._in_force():
+            return
+        name, _, fields = raw.partition(b"\r\n")
+        line = self._line(name, passage.carried)
+        block = read_block(fields, line.carried)
+        if block is None or block.content_length != arrived.framing.length:
+            return
+        key = block.read, arrived.scheme, arrived.peer
+        way = line.ways.get(key)
+        if way is None:
+            self._add(name, line, key, _Way(arrived.request.method))
         elif way.passage is None:
             way.passage, way.prepared = self._passing.prepare(passage)
 
     def clear(self) -> None:
         """Forget everything: the policy has changed."""
-        self._ways = {}
+        self._lines = {}
+        self._known = 0
+
+    def _line(self, name: bytes, carried: frozenset[bytes]) -> _Line:
+        """The line of that name. What two routes do not agree on counts for both."""
+        line = self._lines.get(name)
+        if line is None:
+            return _Line(carried)
+        if line.carried <= carried:
+            return line
+        self._known -= len(line.ways)
+        del self._lines[name]
+        return _Line(line.carried & carried)
+
+    def _add(self, name: bytes, line: _Line, key: tuple[bytes, str, str], way: _Way) -> None:
+        if self._known >= MEMO_HEADS:
+            self.clear()
+            line = _Line(line.carried)
+        line.ways[key] = way
+        self._lines[name] = line
+        self._known += 1

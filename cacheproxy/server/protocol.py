@@ -19,6 +19,7 @@ from cacheproxy.server.deadline import Deadline
 from cacheproxy.server.edge import Edge
 from cacheproxy.server.head import MAX_HEAD_BYTES, split_head
 from cacheproxy.server.outlet import Outlet
+from cacheproxy.server.passing import Transit
 from cacheproxy.server.room import make_room
 from cacheproxy.server.wire import render_head
 
@@ -47,7 +48,8 @@ class EdgeProtocol(asyncio.Protocol):
         self._scheme = "http"
         self._buffer = b""
         self._intake: Intake | None = None
-        self._cycle: Cycle | None = None
+        self._cycle: Cycle | Transit | None = None
+        """The request under way."""
         self._task: asyncio.Task[None] | None = None
         self._lingering = -1
         """Bytes still read and dropped after a refusal; -1 while not lingering."""
@@ -76,10 +78,9 @@ class EdgeProtocol(asyncio.Protocol):
         self._buffer = b""
         self._deadline.cancel()
         self._fail_body(ClientGoneError())
-        if self._cycle is not None and self._cycle.on_its_way:
+        if isinstance(self._cycle, Transit):
             # The ordinary way takes it up, and then learns that its client has left.
-            task = self._task or self._spawn(self._cycle)
-            self._loop.call_soon(task.cancel)
+            self._loop.call_soon(self._take_up(self._cycle).cancel)
         elif self._task is not None:
             self._task.cancel()
         self._outlet.resume()
@@ -160,6 +161,8 @@ class EdgeProtocol(asyncio.Protocol):
         raw, self._buffer = split
         if raw != tried and self._express(raw):
             return not self._outlet.full
+        if self._pass_on(raw):
+            return True
         arrived = self._edge.read(raw, self._scheme, self._peer)
         if arrived.framing.upgrades:
             self._hand_over_websocket(raw)
@@ -204,17 +207,41 @@ class EdgeProtocol(asyncio.Protocol):
         content, self._buffer = split
         self._deadline.lift()
         self._cycle = Cycle(self._edge, self._outlet, raw, arrived, WholeBody(content) if content else None)
-        if not self._cycle.pass_on(content, self._passed):
-            self._spawn(self._cycle)
+        self._spawn(self._cycle)
+
+    def _pass_on(self, raw: bytes) -> bool:
+        """Send the request with the head ``raw`` on at once if it is known how. On any doubt: False."""
+        if self._edge.draining:
+            return False
+        transit = self._edge.passing.begin(raw, self._buffer, scheme=self._scheme, peer=self._peer)
+        if transit is None:
+            return False
+        self._buffer = self._buffer[len(transit.content) :]
+        self._awaiting_head = False
+        self._deadline.lift()
+        self._cycle = transit
+        transit.begun.sent.when_told(self._passed)
+        return True
 
     def _passed(self) -> None:
         """Something came of a request that was sent on at once."""
-        if self._cycle is None:
+        transit = self._cycle
+        if not isinstance(transit, Transit):
             return
-        if self._cycle.passed():
-            self._end(self._cycle, again=True)
+        answer = None if self._edge.draining or not transit.keep_alive else transit.answer(self._outlet.date)
+        if answer is None:
+            self._take_up(transit)
         else:
-            self._spawn(self._cycle)
+            self._outlet.write(answer)
+            self._end(transit, again=True)
+
+    def _take_up(self, transit: Transit) -> "asyncio.Task[None]":
+        """Let the ordinary way go on from where ``transit`` got to."""
+        arrived = self._edge.read(transit.raw, self._scheme, self._peer)
+        body = WholeBody(transit.content) if transit.content else None
+        self._cycle = Cycle(self._edge, self._outlet, transit.raw, arrived, body, transit.begun)
+        self._cycle.keep_alive = transit.keep_alive
+        return self._spawn(self._cycle)
 
     def _spawn(self, cycle: Cycle) -> "asyncio.Task[None]":
         task = self._task = self._loop.create_task(self._run(cycle))
@@ -225,7 +252,7 @@ class EdgeProtocol(asyncio.Protocol):
     async def _run(self, cycle: Cycle) -> None:
         self._end(cycle, again=await cycle.run())
 
-    def _end(self, cycle: Cycle, *, again: bool) -> None:
+    def _end(self, cycle: Cycle | Transit, *, again: bool) -> None:
         self._task = None
         self._cycle = None
         self._server_state.total_requests += 1
@@ -241,7 +268,7 @@ class EdgeProtocol(asyncio.Protocol):
             self._go_on()
 
     def _continue(self) -> None:
-        if self._cycle is not None:
+        if isinstance(self._cycle, Cycle):
             self._cycle.continue_()
 
     def _take_body(self, intake: Intake) -> None:

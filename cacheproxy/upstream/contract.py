@@ -13,11 +13,11 @@ OnInterim = Callable[[ResponseHead], None]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request that is sent again and again, each time under another id."""
+    """A request that is sent again and again, each time with fields and content of its own."""
 
     method: str
     head: bytes
-    """Its head as bytes, without the id and the empty line at its end."""
+    """The part of its head that stays the same, as bytes: without what frames it, and the empty line at its end."""
 
 
 class RequestBody(Protocol):
@@ -94,10 +94,11 @@ class Origin(Protocol):
         """
         ...
 
-    def begin(self, prepared: Prepared, request_id: bytes, content: bytes | None) -> Sent | None:
-        """Send what is ``prepared`` at once, under ``request_id``; None where a connection would have to be waited for.
+    def begin(self, prepared: Prepared, fields: bytes, content: bytes) -> Sent | None:
+        """Send what is ``prepared`` at once; None where a connection would have to be waited for.
 
-        ``content`` is its body, if it has one.
+        ``fields`` are the lines that are this request's own, each with its end, and fit to stand in a head;
+        ``content`` is its body, empty if it has none.
         """
         ...
 

@@ -107,7 +107,7 @@ class ScriptedOrigin:
         bodyless = request.method == "HEAD" or answer.status in BODYLESS
         return ResponseHead(answer.status, answer.fields), BytesBody() if bodyless else answer.content()
 
-    def begin(self, prepared: Prepared, request_id: bytes, content: bytes | None) -> Sent | None:  # noqa: ARG002
+    def begin(self, prepared: Prepared, fields: bytes, content: bytes) -> Sent | None:  # noqa: ARG002
         """Never at once."""
         return None
 

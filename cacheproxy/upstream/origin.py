@@ -13,7 +13,7 @@ from cacheproxy.upstream.contract import OnInterim, Prepared, RequestBody, Sent
 from cacheproxy.upstream.dial import Dialer
 from cacheproxy.upstream.exchange import Exchange, Response
 from cacheproxy.upstream.pool import Pool
-from cacheproxy.upstream.request_head import authority, identified, render
+from cacheproxy.upstream.request_head import authority, completed, render
 from cacheproxy.upstream.uploads import NO_LEAVE, Leave, Uploads
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
@@ -85,14 +85,13 @@ class HttpOrigin:
         connection = await self._pool.acquire(fresh=True)
         return await self._begin(connection, request, head, body, on_interim, leave).response()
 
-    def begin(self, prepared: Prepared, request_id: bytes, content: bytes | None) -> Exchange | None:
+    def begin(self, prepared: Prepared, fields: bytes, content: bytes) -> Exchange | None:
         """Send what is ``prepared`` over an idle connection; None where there is none."""
         connection = self._pool.idle()
         if connection is None:
             return None
         exchange = Exchange(connection, prepared.method, self._times, None)
-        head = identified(prepared, request_id)
-        exchange.send(head + content if content else head, None, expects=False, spawn=self._spawn)
+        exchange.send(completed(prepared, fields, content), None, expects=False, spawn=self._spawn)
         return exchange
 
     async def aclose(self) -> None:

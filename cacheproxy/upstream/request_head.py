@@ -39,34 +39,36 @@ def request_line(request: RequestHead) -> bytes:
 
 def field_lines(request: RequestHead, body: RequestBody | None, host: bytes) -> bytes:
     """All lines that follow, up to the empty one: they are the same for all targets. ValueError as ``render``."""
-    fields = request.fields
-    names = dict(fields.pairs)
-    if not FRAMING_FIELDS.isdisjoint(names):
-        fields = fields.without(FRAMING_FIELDS)
-    lines = list(map(b": ".join, fields.pairs))
-    if b"host" not in names:
-        lines.append(b"host: " + (request.authority or host))
     framing = _framing(request.method, body)
-    if framing:
-        lines.append(framing)
-    return _checked(b"\r\n".join(lines) + b"\r\n", len(lines))
+    return _joined([*_unframed(request, host), framing] if framing else _unframed(request, host))
 
 
-def prepare(request: RequestHead, body: RequestBody | None) -> Prepared:
+def prepare(request: RequestHead) -> Prepared:
     """What goes out again and again of ``request``, which has neither an id nor an Expect. ValueError as ``render``."""
-    return Prepared(request.method, request_line(request) + lines_to_repeat(request, body))
+    return Prepared(request.method, request_line(request) + lines_to_repeat(request))
 
 
-def lines_to_repeat(request: RequestHead, body: RequestBody | None) -> bytes:
-    """The ``field_lines`` of a request that names its host. ValueError as ``render``."""
+def lines_to_repeat(request: RequestHead) -> bytes:
+    """The lines of a request that names its host, but for what frames it. ValueError as ``render``."""
     if b"host" not in request.fields and not request.authority:
         raise ValueError("a request to no host in particular")
-    return field_lines(request, body, b"")
+    return _joined(_unframed(request, b""))
 
 
-def identified(prepared: Prepared, request_id: bytes) -> bytes:
-    """The head's bytes with the id, which must be fit to stand in a field."""
-    return b"%bx-request-id: %b\r\n\r\n" % (prepared.head, request_id)
+def completed(prepared: Prepared, fields: bytes, content: bytes) -> bytes:
+    """The whole request: its head with the lines of ``fields``, framed for ``content``, and that."""
+    if content or prepared.method in WITH_CONTENT:
+        return b"%b%bcontent-length: %d\r\n\r\n%b" % (prepared.head, fields, len(content), content)
+    return b"%b%b\r\n" % (prepared.head, fields)
+
+
+def _unframed(request: RequestHead, host: bytes) -> list[bytes]:
+    """Its lines, each without its end."""
+    fields = request.fields.without(FRAMING_FIELDS)
+    lines = list(map(b": ".join, fields.pairs))
+    if b"host" not in fields:
+        lines.append(b"host: " + (request.authority or host))
+    return lines
 
 
 def _framing(method: str, body: RequestBody | None) -> bytes:
@@ -76,7 +78,8 @@ def _framing(method: str, body: RequestBody | None) -> bytes:
     return b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
 
 
-def _checked(lines: bytes, line_ends: int) -> bytes:
-    if lines.count(b"\r") != line_ends or lines.count(b"\n") != line_ends or b"\0" in lines:
+def _joined(lines: list[bytes]) -> bytes:
+    joined = b"\r\n".join(lines) + b"\r\n"
+    if joined.count(b"\r") != len(lines) or joined.count(b"\n") != len(lines) or b"\0" in joined:
         raise ValueError("a field would end its line early")
-    return lines
+    return joined

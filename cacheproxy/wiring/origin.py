@@ -37,9 +37,9 @@ class ReplaceableOrigin:
         """The origin's response. UpstreamError."""
         return await self._origin.send(request, body, on_interim, begun)
 
-    def begin(self, prepared: Prepared, request_id: bytes, content: bytes | None) -> Sent | None:
+    def begin(self, prepared: Prepared, fields: bytes, content: bytes) -> Sent | None:
         """What is on its way at once, if anything is."""
-        return self._origin.begin(prepared, request_id, content)
+        return self._origin.begin(prepared, fields, content)
 
     async def follow(self, rules: UpstreamRules) -> None:
         """Reach the origin by ``rules`` from now on. OSError where its certificates cannot be read: nothing changes.

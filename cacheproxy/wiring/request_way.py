@@ -121,7 +121,9 @@ def lay_way(ends: Ends, active: Active, stack: AsyncExitStack) -> RequestWay:
         recorder=ends.metrics,
         clock=clock,
     )
-    lanes = Lanes(express=_express(ends, engine, admission, journal), passing=PassingLane(passing))
+    lanes = Lanes(
+        express=_express(ends, engine, admission, journal), passing=PassingLane(passing, lambda: engine.active)
+    )
     return _with_edge(engine, lanes, governor, journal, settings)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from cacheproxy.policy.load import load_policy
-from cacheproxy.policy.unread import unread_fields
+from cacheproxy.policy.unread import CONTENT_LENGTH, carried_fields, unread_fields
 
 PLAIN = """
 version: 1
@@ -65,3 +65,21 @@ def test_what_the_policy_mentions_counts(name: bytes, policy: str) -> None:
 def test_cookies_are_unread_where_the_session_is_ignored() -> None:
     """A session elsewhere does not matter to a route that ignores it."""
     assert b"cookie" in unread(IGNORED)
+
+
+def carried(text: str, *counted: bytes) -> frozenset[bytes]:
+    """What merely goes on under its first route."""
+    policy, _ = load_policy(text, "test.yaml", {})
+    return carried_fields(policy, policy.routes[0], counted)
+
+
+def test_what_is_unread_merely_goes_on() -> None:
+    """But for addresses, to which others are added, and what the request itself counts."""
+    assert unread(PLAIN) - {b"x-forwarded-for", b"x-real-ip"} == carried(PLAIN) - {CONTENT_LENGTH}
+    assert b"dnt" not in carried(PLAIN, b"dnt")
+
+
+def test_the_length_of_a_body_is_read_where_a_rule_does() -> None:
+    """Elsewhere requests with bodies of any length go the same way."""
+    mentioning = PLAIN.replace("ttl: 9s,", "ttl: 9s, store_when: {header.Content-Length: absent},")
+    assert [True, False] == [CONTENT_LENGTH in carried(text) for text in (PLAIN, mentioning)]

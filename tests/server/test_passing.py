@@ -8,6 +8,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 import pytest
@@ -315,7 +316,7 @@ async def _hot(house: House) -> None:
 async def test_what_nobody_can_share_is_sent_on_at_once(house: House) -> None:
     """A key that is remembered as hit-for-miss: its requests run side by side, and are told what they always were."""
     await _hot(house)
-    ordinary = await house.ask(HOT.replace(b"Cookie", b"cookie"))
+    ordinary = await house.ask(HOT.replace(b"Host", b"host"))
     assert (1, 1) == (house.handled, len(house.origin.got))
     quick = await house.ask(HOT)
     assert (1, 2) == (house.handled, len(house.origin.got))
@@ -336,7 +337,7 @@ async def test_what_nobody_could_share_is_counted_as_on_the_ordinary_way(house: 
         return [requests, *metrics.misses.values(), *(sum(tally.values()) for tally in events)]
 
     before = counted()
-    await house.ask(HOT.replace(b"Cookie", b"cookie"))
+    await house.ask(HOT.replace(b"Host", b"host"))
     between = counted()
     await house.ask(HOT)
     assert (0, 1) == (len(house.origin.got) - 2, house.handled)
@@ -358,7 +359,7 @@ async def test_a_key_that_may_be_shared_again_takes_the_ordinary_way(house: Hous
     await _hot(house)
     if stored:
         house.origin.answer = OK + b"content-length: 3\r\n\r\nall"
-        await house.ask(GET.replace(b"/a", b"/hot/1") + b"\r\n")
+        await house.ask(GET.replace(b"/a", b"/hot/1").replace(b"Host", b"host") + b"\r\n")
         house.application.edge.passing._passing._hit_for_miss.remember(_key(house))
     else:
         house.application.edge.passing._passing._hit_for_miss.forget(_key(house))
@@ -369,8 +370,13 @@ async def test_a_key_that_may_be_shared_again_takes_the_ordinary_way(house: Hous
     assert stored == (not house.origin.got)
 
 
+def _ways(house: House) -> list[passing._Way]:
+    """All that the lane knows."""
+    return [way for line in house.application.edge.passing._lines.values() for way in line.ways.values()]
+
+
 def _key(house: House) -> str:
-    way = next(iter(house.application.edge.passing._ways.values()))
+    way = next(iter(_ways(house)))
     assert way.passage is not None
     assert way.passage.alone is not None
     return way.passage.alone.key
@@ -383,7 +389,7 @@ async def test_what_else_comes_for_such_a_key_is_the_ordinary_ways(house: House,
     house.origin.answer, house.origin.ends = ANSWERS[name], name in ENDS
     quick = await _told(house, HOT)
     assert house.handled == 1
-    ordinary = await _told(house, HOT.replace(b"Cookie", b"cookie"))
+    ordinary = await _told(house, HOT.replace(b"Host", b"host"))
     assert ordinary == quick
 
 
@@ -406,6 +412,124 @@ async def test_an_id_of_the_clients_own_is_kept(house: House) -> None:
     await house.known(raw)
     answer = await house.ask(raw)
     assert (0, 1, 1) == (house.handled, answer.count(b"x-request-id: mine-1\r\n"), house.origin.got[0].count(b"mine-1"))
+
+
+UNREAD = [
+    b"User-Agent", b"user-agent", b"REFERER", b"Cookie", b"cookie", b"Accept", b"Accept-Language", b"traceparent",
+    b"tracestate", b"baggage", b"B3", b"X-B3-TraceId", b"X-Amzn-Trace-Id", b"Sec-Fetch-Mode", b"DNT", b"Priority",
+]  # fmt: skip
+"""Fields that no rule reads, spelled as clients spell them."""
+OCTETS = [*range(0x21, 0x7F), 0x09, 0x20, 0x80, 0xFF]
+
+
+def _of_its_own(random: Random) -> bytes:
+    """Field lines as one client in a thousand has them."""
+    names = random.choices(UNREAD, k=random.randrange(6))
+    values = [bytes(random.choices(OCTETS, k=random.randrange(30))) for _ in names]
+    pads = [random.choice([b"", b" ", b"\t ", b"   "]) for _ in names]
+    return b"".join(b"%b:%b%b%b\r\n" % line for line in zip(names, pads, values, pads, strict=True))
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(("method", "path"), [(b"GET", b"/a"), (b"GET", b"/hot/1"), (b"POST", b"/a")])
+async def test_heads_that_differ_in_what_nobody_reads_go_the_same_way(
+    house: House, method: bytes, path: bytes, seed: int
+) -> None:
+    """The lane takes them, and the origin and the client are told all that the ordinary way tells, and no more."""
+    random = Random(seed)
+    house.origin.answer = PRIVATE
+    for number in range(3):
+        await house.known(_asked(method, path, b"User-Agent: the first\r\nCookie: its=own\r\n", b"x" * number))
+    for _ in range(8):
+        raw = _asked(method, path, _of_its_own(random), random.choice([b"", b"x", b"xy", b"x" * 99]))
+        quick = await house.ask(raw)
+        assert (0, 1) == (house.handled, len(house.origin.got))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(house.application.edge.passing, "begin", lambda *_, **__: None)
+            ordinary = await house.ask(raw)
+        assert (1, 2) == (house.handled, len(house.origin.got))
+        assert OWN_ID.sub(b"", ordinary) == OWN_ID.sub(b"", quick)
+        first, second = (_in_any_order(got) for got in house.origin.got)
+        assert first == second
+        house.handled = 0
+        house.origin.got.clear()
+
+
+def _asked(method: bytes, path: bytes, lines: bytes, content: bytes) -> bytes:
+    """A request; a GET has no content."""
+    framed = b"Content-Length: %d\r\n\r\n%b" % (len(content), content) if method == b"POST" else b"\r\n"
+    return GET.replace(b"GET /a", b"%b %b" % (method, path)) + lines + framed
+
+
+def _in_any_order(got: bytes) -> tuple[list[tuple[bytes, list[bytes]]], bytes]:
+    """What the origin got, less its id. Lines of different names may change places (RFC 9110 §5.3)."""
+    head, _, content = OWN_ID.sub(b"", got).partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    names = sorted({line.partition(b": ")[0] for line in lines[1:]})
+    told = [(name, [line for line in lines[1:] if line.partition(b": ")[0] == name]) for name in names]
+    return [(b"", lines[:1]), *told], content
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"traceparent: a\x00b\r\n",
+        b"traceparent: a\rb\r\n",
+        b"traceparent: a\nb\r\n",
+        b"traceparent: a\r\n b\r\n",
+        b"traceparent: a\x7fb\r\n",
+        b"traceparent : a\r\n",
+        b" traceparent: a\r\n",
+        b"traceparent\r\n",
+        b"traceparent: a\nTransfer-Encoding: chunked\r\n",
+        b"Cookie: a\r\nTransfer-Encoding: chunked\r\n",
+        b"Cookie: a\r\nContent-Length: 2\r\n",
+        b"dnt: 1\r\n" * 300,
+    ],
+)
+async def test_what_the_ordinary_way_refuses_does_not_slip_past_it(house: House, lines: bytes) -> None:
+    """Each byte of a line that nobody reads is checked all the same: none smuggles a second request to the origin."""
+    raw = GET.replace(b"GET", b"POST") + b"Content-Length: 2\r\n"
+    await house.known(raw + b"\r\n{}")
+    answer = await house.ask(raw + lines + b"\r\n{}")
+    assert (True, []) == (answer[9:12] in {b"400", b"431"}, house.origin.got)
+
+
+@pytest.mark.parametrize("lines", [b"Connection: dnt\r\n", b"Accept-Encoding: br\r\n", b"X-New: 1\r\n"])
+async def test_a_line_that_is_read_makes_another_request(house: House, lines: bytes) -> None:
+    """It may go another way."""
+    await house.known(GET + b"DNT: 1\r\n\r\n")
+    await house.ask(GET + b"DNT: 1\r\n" + lines + b"\r\n")
+    assert house.handled == 1
+
+
+async def test_a_line_that_connection_nominates_does_not_merely_go_on(house: House) -> None:
+    """It ends at this hop, whatever it says (RFC 9110 §7.6.1)."""
+    raw = GET + b"Connection: dnt\r\nDNT: %d\r\n\r\n"
+    await house.known(raw % 1)
+    await house.ask(raw % 2)
+    assert (1, False) == (house.handled, b"dnt" in house.origin.got[0].lower())
+
+
+@pytest.mark.parametrize("lengths", [b"Content-Length: 2\r\nContent-Length: 2\r\n", b"Content-Length: +2\r\n"])
+async def test_a_body_of_doubtful_length_is_refused_on_the_lane_too(house: House, lengths: bytes) -> None:
+    """Content-Length is read anew each time, as strictly as ever."""
+    post = GET.replace(b"GET", b"POST")
+    await house.known(post + b"Content-Length: 2\r\n\r\n{}")
+    answer = await house.ask(post + lengths + b"\r\n{}")
+    assert (b"400", []) == (answer[9:12], house.origin.got)
+
+
+async def test_a_body_that_is_not_all_here_is_taken_in_as_it_comes(house: House) -> None:
+    """The lane sends on nothing that it would have to wait for."""
+    raw = GET.replace(b"GET", b"POST") + b"Content-Length: 4\r\n\r\n"
+    await house.known(raw + b"abcd")
+    client = await house.connect()
+    client.writer.write(raw + b"ab")
+    await _eventually(lambda: house.handled == 1)
+    assert (await client.ask(b"cd")).endswith(b"hi")
+    await client.close()
+    assert house.origin.got[0].endswith(b"\r\n\r\nabcd")
 
 
 async def test_each_answer_bears_the_id_of_its_request(house: House) -> None:
@@ -621,7 +745,7 @@ async def test_no_body_and_no_connection_is_kept_with_what_is_known(house: House
     """A thousand heads may be known for long; what came with one of them, and who sent it, is let go."""
     await house.known(GET.replace(b"GET", b"POST") + b"Content-Length: 2\r\n\r\n{}")
     await _hot(house)
-    passages = [way.passage for way in house.application.edge.passing._ways.values()]
+    passages = [way.passage for way in _ways(house)]
     assert [False, True] == [passage.alone is not None for passage in passages if passage is not None]
     for passage in passages:
         assert passage is not None
@@ -636,3 +760,17 @@ async def test_a_new_policy_forgets_what_the_old_one_knew(house: House) -> None:
     house.application.reloader._put_in_force(active.policy, active.router)
     await house.ask(GET + b"\r\n")
     assert house.handled == 1
+
+
+async def test_what_an_old_policy_said_is_not_learnt_under_a_new_one(house: House) -> None:
+    """Its answer may come when the new one is in force."""
+    active = house.application.engine.active
+    for _ in range(3):
+        house.origin.gate.clear()
+        house.origin.arrived.clear()
+        asking = asyncio.create_task(house.ask(GET + b"\r\n"))
+        await house.origin.arrived.wait()
+        house.application.reloader._put_in_force(active.policy, active.router)
+        house.origin.gate.set()
+        await asking
+    assert ([], 3) == (_ways(house), house.handled)

@@ -48,7 +48,7 @@ class NoLane:
 class NoPassing:
     """A lane past the cache that knows nothing."""
 
-    def begin(self, *_: object) -> None:
+    def begin(self, *_: object, **__: object) -> None:
         """Never."""
 
     def learn(self, *_: object) -> None:

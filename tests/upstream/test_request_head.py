@@ -10,7 +10,7 @@ from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.upstream.bodies import BytesBody, PartsBody
 from cacheproxy.upstream.contract import RequestBody
-from cacheproxy.upstream.request_head import authority, identified, prepare, render
+from cacheproxy.upstream.request_head import authority, completed, prepare, render
 
 HOST = Fields.of(("host", "a.example"))
 
@@ -120,17 +120,20 @@ def test_one_request_is_rendered_or_none(target: bytes, pairs: list[tuple[bytes,
     assert server.trailing_data == (b"", False)
 
 
-def test_what_is_prepared_is_the_request_under_each_id() -> None:
-    """One request each time, which differs in nothing but its id."""
-    request = RequestHead(method="PUT", target=b"/a", fields=HOST)
-    prepared = prepare(request, BytesBody(b"abc"))
-    for request_id in (b"one", b"two"):
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_what_is_prepared_is_the_request_with_what_is_each_ones_own(method: str) -> None:
+    """One request each time, which differs in its id and its body alone; without one it is framed as any other."""
+    request = RequestHead(method=method, target=b"/a", fields=HOST)
+    prepared = prepare(request)
+    for request_id, content in [(b"one", b"abc"), (b"two", b"defg"), (b"three", b"")]:
         identified_by = Fields((*HOST, (b"x-request-id", request_id)))
-        whole = render(request.with_fields(identified_by), BytesBody(b"abc"), b"")
-        assert sorted(whole.split(b"\r\n")) == sorted(identified(prepared, request_id).split(b"\r\n"))
+        body = BytesBody(content) if content else None
+        whole = render(request.with_fields(identified_by), body, b"") + content
+        sent = completed(prepared, b"x-request-id: " + request_id + b"\r\n", content)
+        assert sorted(whole.split(b"\r\n")) == sorted(sent.split(b"\r\n"))
 
 
 def test_a_request_to_no_host_in_particular_is_not_prepared() -> None:
     """The origin's own host would be put in, which may be another by then."""
     with pytest.raises(ValueError, match="no host"):
-        prepare(RequestHead(method="GET", target=b"/"), None)
+        prepare(RequestHead(method="GET", target=b"/"))
