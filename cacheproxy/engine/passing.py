@@ -36,8 +36,8 @@ from cacheproxy.upstream.contract import Prepared
 class Shelf(Protocol):
     """L1 (``storage.memory.MemoryStore``)."""
 
-    def place(self, key: str) -> tuple[object | None, int]:
-        """What is kept under ``key``, whomever it may answer, and when that was so."""
+    def holds(self, key: str) -> bool:
+        """Whether anything is kept under ``key``, whomever it may answer."""
         ...
 
 
@@ -151,7 +151,7 @@ class Passing:
 
     def _is_still_alone(self, job: FillJob) -> bool:
         """Whether nobody can share what comes for ``job``, and nothing came that anybody could be answered with."""
-        return self._hit_for_miss.remembers(job.key) and self._shelf.place(job.key)[0] is None
+        return self._hit_for_miss.remembers(job.key) and not self._shelf.holds(job.key)
 
 
 def _answered(begun: Begun, status: int, weight: Weight, upstream_s: float = 0.0) -> Exchange:

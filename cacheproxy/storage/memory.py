@@ -77,6 +77,10 @@ class MemoryStore:
         kept = self._kept.get(key)
         return kept if isinstance(kept, Slot) else _Variants(key, kept, self._mirror.turn)
 
+    def holds(self, key: str) -> bool:
+        """Whether anything is kept under ``key``, whomever it may answer, and whether it still may."""
+        return key in self._kept
+
     def varied(self, key: str) -> frozenset[bytes]:
         """The request fields by which one of the entries under ``key`` is chosen."""
         return frozenset(name for slot in self._slots(key) if slot.ref for name in slot.ref.names)
