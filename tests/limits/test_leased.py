@@ -78,6 +78,19 @@ async def test_an_idle_clients_permits_are_single(clock) -> None:
     assert shared.costs == [1] * 20
 
 
+@pytest.mark.parametrize("gap_us", [100, 250, 500])
+async def test_batches_settle_where_they_are_spent_in_time(clock, gap_us: int) -> None:
+    """At a steady pace half of a batch takes an eighth to a third of the tenth of a second that permits last."""
+    shared = Shared(clock)
+    limiter, check = LeasedLimiter(shared, clock), Check(rule(10_000_000), "a")
+    for _ in range(20_000):
+        await limiter.admit([check])
+        clock.pass_us(gap_us)
+    settled = shared.costs[-10:]
+    assert min(settled) * gap_us / 2 >= 100_000 / 8
+    assert max(settled) * gap_us / 2 <= 100_000 / 3
+
+
 async def test_requests_at_the_same_moment_take_one_batch(clock) -> None:
     """While one request takes permits the others wait for them, rather than each take a batch."""
     shared = Shared(clock)

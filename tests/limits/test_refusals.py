@@ -44,6 +44,14 @@ async def test_a_blocked_client_costs_no_call(inner: Counted, clock) -> None:
     assert sum(isinstance(outcome, Admitted) for outcome in outcomes) == 3
 
 
+async def test_who_is_not_refused_is_admitted_as_the_limiter_says(inner: Counted, clock) -> None:
+    """At once, too, where the limiter needs nobody for that; a client over its limit is not admitted at once."""
+    limiter, check = RefusalMemory(inner, clock), Check(rule(1), "a")
+    assert isinstance(limiter.admit_now([check]), Admitted)
+    assert isinstance(await limiter.admit([check]), Limited)
+    assert limiter.admit_now([check]) is None
+
+
 async def test_a_blocked_client_is_told_a_wait_that_shrinks(inner: Counted, clock) -> None:
     """The wait told from memory is what is left of it."""
     limiter, check = RefusalMemory(inner, clock), Check(rule(1), "a")

@@ -185,6 +185,7 @@ def _assert_reason(route: Route, request: Any, reason: NoKeyReason) -> None:
         ("store_when: {not: {header.x-preview: present}}", []),
         ("store_when: {header.x-preview: present}", ["store_when"]),
         ("store_when: {header.x-preview: [absent, '0']}", ["store_when"]),
+        ("store_when: {not: {header.x-preview: absent}}", ["store_when"]),
         ("store_when: {not: {header.x-preview: 1}}", ["store_when"]),
         ("store_when: {any: [{header.x-a: absent}, {header.x-b: 1}]}", ["store_when"]),
         ("store_when: {header.x-preview: 1}, suffix: '{header.X-Preview=}'", []),

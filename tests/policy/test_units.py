@@ -50,6 +50,7 @@ def test_what_is_no_size(text: object) -> None:
         ("5/250ms", (5, 0.25)),
         ("1000/h", (1000, 3600)),
         ("7 per day", (7, 86400)),
+        ("7/d", (7, 86400)),
     ],
 )
 def test_rates(text: str, expected: tuple[int, float]) -> None:

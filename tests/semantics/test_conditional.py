@@ -154,6 +154,8 @@ def test_an_origin_is_not_asked_about_more_than_it_takes() -> None:
     offered = revalidation_fields(Fields(), stored).get(b"if-none-match") or b""
     assert offered.startswith(b'"%0300d", "' % 0)
     assert len(offered) <= 2048
+    fitting = [Fields.of(("etag", f'"{"a" * 1021}"')), Fields.of(("etag", f'"{"b" * 1021}"'))]
+    assert len(revalidation_fields(Fields(), fitting).get(b"if-none-match") or b"") == 2048
     huge = revalidation_fields(Fields(), [Fields.of(("etag", '"' + "x" * 5000 + '"'))])
     assert 5002 == len(huge.get(b"if-none-match") or b"")
 

@@ -112,6 +112,7 @@ def test_no_trailers_are_asked_for(te: str) -> None:
         pytest.param("TRACE", "5", 5, b"4", id="9110-7.6.2-trace"),
         pytest.param("OPTIONS", "0", 0, b"0", id="9110-7.6.2-answer-here"),
         pytest.param("OPTIONS", "x", None, b"x", id="9110-7.6.2-malformed"),
+        pytest.param("OPTIONS", "9" * 9, 999_999_999, b"999999998", id="9110-7.6.2-large"),
         pytest.param("OPTIONS", "9" * 30, None, b"9" * 30, id="9110-7.6.2-absurd"),
         pytest.param("GET", "5", None, b"5", id="9110-7.6.2-other-methods"),
     ],

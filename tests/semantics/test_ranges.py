@@ -268,6 +268,8 @@ def test_a_part_whose_range_is_unknown_is_served_as_it_is(stored_response) -> No
         pytest.param("bytes 0-4/10", b"01234", Missing(b"bytes=5-", b'"a"'), id="9111-3.4-the-rest"),
         pytest.param("bytes 4-9/10", b"456789", Missing(b"bytes=0-3", b'"a"'), id="9111-3.4-the-beginning"),
         pytest.param("bytes 0-9/10", b"012", Missing(b"bytes=3-", b'"a"'), id="9111-3.4-cut-short"),
+        pytest.param("bytes 0-8/10", b"012345678", Missing(b"bytes=9-", b'"a"'), id="9111-3.4-the-last-byte"),
+        pytest.param("bytes 1-9/10", b"123456789", Missing(b"bytes=0-0", b'"a"'), id="9111-3.4-the-first-byte"),
         pytest.param("bytes 3-5/10", b"345", None, id="9111-3.4-both-ends-lack"),
         pytest.param("bytes 0-9/10", b"0123456789", None, id="nothing-lacks"),
         pytest.param("nonsense", b"x", None, id="unknown"),
