@@ -123,7 +123,7 @@ class Asking:
         fields = fill_fields(self.single.fields).replaced(_ACCEPT_ENCODING, b"identity")
         query = query_for(self.batch, [each.one.id for each in self.wanted])
         target = self.client.target if len(self.wanted) == len(self.batch.asked) else self.client.path + b"?" + query
-        return replace(self.client, target=target, fields=fields)
+        return self.client._replace(target=target, fields=fields)
 
 
 class BatchCarrier:

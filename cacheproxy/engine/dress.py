@@ -4,7 +4,6 @@ from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.reply import Reply
 from cacheproxy.limits.headers import limit_fields
 from cacheproxy.semantics.cache_status import cache_status
-from cacheproxy.semantics.fields import Fields
 
 OURS = frozenset({b"x-cache", b"x-request-id"})
 """Fields that only this proxy writes: the origin's are replaced."""
@@ -12,16 +11,16 @@ OURS = frozenset({b"x-cache", b"x-request-id"})
 
 def dress(exchange: Exchange, reply: Reply) -> Reply:
     """``reply`` with ``Cache-Status``, ``X-Cache``, ``X-Request-ID`` and the limits' fields."""
-    pairs = [pair for pair in reply.fields if pair[0] not in OURS]
-    pairs.append((b"cache-status", _cache_status(exchange)))
-    pairs.append((b"x-cache", exchange.x_cache.encode()))
-    pairs.append((b"x-request-id", exchange.request_id.encode()))
+    fields = reply.fields.without(OURS).plus(
+        (b"cache-status", _cache_status(exchange)),
+        (b"x-cache", exchange.x_cache.encode()),
+        (b"x-request-id", exchange.request_id.encode()),
+    )
     if exchange.limit_states:
         told = limit_fields(exchange.limit_states, exchange.route.limit_headers)
         # RateLimit is a list, to which ours is added; the older fields can tell of one limit, and no client of two.
-        single = {name for name, _ in told if name.startswith(b"x-")}
-        pairs = [*(pair for pair in pairs if pair[0] not in single), *told] if told else pairs
-    return reply.with_fields(Fields(pairs))
+        fields = fields.without({name for name, _ in told if name.startswith(b"x-")}).plus(*told)
+    return reply.with_fields(fields)
 
 
 def _cache_status(exchange: Exchange) -> bytes:

@@ -2,13 +2,13 @@
 
 import asyncio
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.active import Active, route
 from cacheproxy.engine.admission import Admission
-from cacheproxy.engine.allowed import allowed, may_look_up
+from cacheproxy.engine.allowed import allowed, may_cache, may_look_up
 from cacheproxy.engine.batch import Batches
 from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.dress import dress
@@ -55,6 +55,12 @@ class Client:
     """Whether it came from a proxy that the policy trusts."""
     ours: bool = False
     """Whether it is no client at all: we ask ourselves, to warm the cache."""
+    identity: Identity = field(init=False)
+    """What its address alone says of it."""
+
+    def __post_init__(self) -> None:
+        """Make it once for all its requests."""
+        object.__setattr__(self, "identity", Identity(client_ip=self.address))
 
 
 class Engine:
@@ -127,12 +133,10 @@ class Engine:
             exchange.error, exchange.error_detail = error.reason, error.detail
             exchange.detail = exchange.detail or Detail.UPSTREAM_ERROR
             reply = unavailable(error)
-        except asyncio.CancelledError:
+        except BaseException as error:
             exchange.give_up()
-            self._journal.gone(exchange)
-            raise
-        except BaseException:
-            exchange.give_up()
+            if isinstance(error, asyncio.CancelledError):
+                self._journal.gone(exchange)
             raise
         exchange.drop_begun()
         reply = leaving(exchange, dress(exchange, reply))
@@ -178,13 +182,14 @@ class Engine:
             route=policy.fallback,
             ours=client.ours,
             peer_trusted=client.trusted,
-            identity=Identity(client_ip=client.address),
+            identity=client.identity,
         )
 
     async def _answer(self, exchange: Exchange, active: Active) -> Reply:
         route(exchange, active, self._loop_id)
-        await self._identifier.identify(exchange, active.policy)
-        limited = await self._admission.admit(exchange)
+        if not self._identifier.identify_now(exchange, active.policy):
+            await self._identifier.identify(exchange, active.policy)
+        limited = await self._admission.admit(exchange) if exchange.route.limits else None
         if limited is not None and not stale_will_do(limited):
             reply = refuse(exchange, limited)
             return reply if self._journal.every_line else repeatable_refusal(exchange, reply)
@@ -193,7 +198,8 @@ class Engine:
             if reply_to_many is not None:
                 return reply_to_many
         if not self._keyed(exchange):
-            limited = limited or await self._admission.admit(exchange, Served.MISS)
+            if limited is None and exchange.route.limits:
+                limited = await self._admission.admit(exchange, Served.MISS)
             exchange.key = posted_key(exchange, active.match, self._prefix)
             return refuse(exchange, limited) if limited else await self._forward(exchange, active)
         found = await self._look_up(exchange) if may_look_up(exchange) else None
@@ -205,18 +211,11 @@ class Engine:
 
     def _keyed(self, exchange: Exchange) -> bool:
         """Step 5: whether the cache has a part in this; then ``exchange.key`` is set."""
-        rules = exchange.route.cache
-        if rules is None:
-            exchange.forward = Forward.BYPASS
-            exchange.detail = exchange.detail or (Detail.NO_CACHE_POLICY if exchange.route.match else Detail.NO_ROUTE)
-            return False
-        if exchange.request.method not in rules.methods or exchange.body is not None:
-            exchange.forward = Forward.BYPASS if exchange.request.method in rules.methods else Forward.METHOD
+        if not may_cache(exchange):
             return False
         key = self._keys.of(exchange.route, exchange.request, exchange.params, exchange.identity)
         if isinstance(key, NoKey):
-            exchange.forward = Forward.BYPASS
-            exchange.detail = key.reason
+            exchange.forward, exchange.detail = Forward.BYPASS, key.reason
             return False
         exchange.key = key
         return True
@@ -240,7 +239,8 @@ class Engine:
         entry = None if found is None else found.entry
         soft_purged = found is not None and found.verdict is Verdict.STALE
         decided = allowed(exchange, plan(exchange.request, entry, rules, exchange.now, soft_purged=soft_purged))
-        limited = limited or await self._admission.admit(exchange, served(decided))
+        if limited is None and exchange.route.limits:
+            limited = await self._admission.admit(exchange, served(decided))
         if limited is not None:
             usable = None if entry is None or not stale_will_do(limited) else await self._replies.shown(exchange, entry)
             return answer_limited(exchange, limited, decided, usable)

@@ -10,11 +10,13 @@ from cacheproxy.policy.route import Policy, SessionUse
 from cacheproxy.redis_link.contract import Role
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead
+from cacheproxy.semantics.memo import ByIdentity
 from cacheproxy.sessions.contract import Session, Sessions
 from cacheproxy.sessions.cookies import session_id_of
 from cacheproxy.sessions.identity import Stripper, identity_fields
 from cacheproxy.sessions.tenants import tenant_of
 
+MAX_KNOWN = 1024
 _UNTOLD = Session("")
 """Stands for a session that could not be asked about: Redis did not say."""
 
@@ -27,22 +29,52 @@ class Identifier:
         self._sessions = sessions
         self._degrade = degrade
         self._stripper = Stripper()
+        self._rules: SessionRules | None = None
+        self._stripped: ByIdentity[Fields, Fields] = ByIdentity(MAX_KNOWN)
 
     async def identify(self, exchange: Exchange, policy: Policy) -> None:
-        """Fill in ``exchange.identity``, and replace what the client claims of it. ClientError: 401, 503, 400."""
-        fields = self._stripper.strip(exchange.request.fields, policy.session)
-        if fields is not exchange.request.fields:
-            exchange.request = exchange.request.with_fields(fields)
+        """As ``identify_now``, once a session that the route wants has been looked up. ClientError: 401, 503, too."""
+        self._strip(exchange, policy.session)
+        rules, session = policy.session, None
+        if rules is not None and _wants_session(exchange):
+            session = await self._session(exchange, policy, rules)
+        self._name(exchange, policy, session)
+
+    def identify_now(self, exchange: Exchange, policy: Policy) -> bool:
+        """Fill in ``exchange.identity``, and replace what the client claims of it; ClientError 400 without a tenant.
+
+        False, and nothing is done, where a session is to be looked up.
+        """
+        if policy.session is not None and _wants_session(exchange):
+            return False
+        self._strip(exchange, policy.session)
+        self._name(exchange, policy, None)
+        return True
+
+    def _strip(self, exchange: Exchange, rules: SessionRules | None) -> None:
+        """Take from the request what its client claims of its identity. Fields that came before are known."""
+        if rules is not self._rules:
+            self._rules, self._stripped = rules, ByIdentity(MAX_KNOWN)
+        fields = exchange.request.fields
+        stripped = self._stripped.of(fields)
+        if stripped is None:
+            stripped = self._stripped.keep(fields, self._stripper.strip(fields, rules))
+        if stripped is not fields:
+            exchange.request = exchange.request.with_fields(stripped)
+
+    def _name(self, exchange: Exchange, policy: Policy, session: Session | None) -> None:
+        """Note who asks, and tell the origin."""
         request = exchange.request
-        session = None
         if policy.session is not None:
-            session = await self._session(exchange, policy, policy.session)
-            told = identity_fields(session, policy.session)
             exchange.seal_secret = policy.session.seal_secret
+        if policy.session is not None and session is not None:
+            told = identity_fields(session, policy.session)
             exchange.identity_names = frozenset(name for name, _ in told)
             exchange.personal_names = exchange.identity_names - _of_tenant(policy)
             if told:
                 exchange.request = request.with_fields(request.fields.plus(*told))
+        if session is None and policy.tenant is None:
+            return
         # Where no proxy is trusted by name, whoever reaches this listener is taken for one.
         trusted = exchange.peer_trusted or not policy.trusted_proxies
         tenant = tenant_of(policy.tenant, request, session, peer_trusted=trusted)
@@ -57,8 +89,6 @@ class Identifier:
 
     async def _session(self, exchange: Exchange, policy: Policy, rules: SessionRules) -> Session | None:
         """The request's session. One that matters and cannot be asked about closes the door: it may not exist."""
-        if exchange.route.session is SessionUse.IGNORE:
-            return None
         required = exchange.route.session is SessionUse.REQUIRED
         session_id = session_id_of(exchange.request.fields, rules, exchange.now)
         # Where ids are signed for a time, the same cookie may mean something else later.
@@ -76,6 +106,10 @@ class Identifier:
             raise ClientError(401, SESSION_REQUIRED, "this needs a session: log in")
         exchange.session = session
         return session
+
+
+def _wants_session(exchange: Exchange) -> bool:
+    return exchange.route.session is not SessionUse.IGNORE
 
 
 def sealed(exchange: Exchange, request: RequestHead, now: float) -> Fields:

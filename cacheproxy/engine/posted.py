@@ -5,7 +5,7 @@ tags was purged while the origin worked on it: then what it says is younger than
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.allowed import may_store
@@ -85,7 +85,7 @@ def posted_key(exchange: Exchange, match: Callable[[str, bytes, bytes], Match | 
     fetched = match("GET", request.path, request.authority)
     if fetched is None or fetched.route is not exchange.route:
         return None
-    key = cache_key(fetched.route, replace(request, method="GET"), fetched.params, exchange.identity, prefix=prefix)
+    key = cache_key(fetched.route, request._replace(method="GET"), fetched.params, exchange.identity, prefix=prefix)
     return key if isinstance(key, CacheKey) else None
 
 

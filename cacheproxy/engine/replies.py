@@ -10,7 +10,7 @@ from cacheproxy.engine.record import Journal
 from cacheproxy.engine.repeating import Shelf, repeatable_hit
 from cacheproxy.engine.reply import Reply
 from cacheproxy.engine.represent import Forms, passing, represent
-from cacheproxy.engine.serve import reply_from, reply_through, whole_seconds
+from cacheproxy.engine.serve import reply_from, reply_through, reply_whole, wants_all, whole_seconds
 from cacheproxy.semantics.freshness import current_age
 from cacheproxy.storage.contract import Entry
 
@@ -52,9 +52,11 @@ class Replies:
                     exchange.ttl_s = entry.lifetime_s - age_s
                 if status == 304:
                     exchange.x_cache = XCache.REVALIDATED
-                if arrived is not None and not exchange.collapsed:
-                    entry = replace(entry, fields=arrived)
-                return reply_from(exchange.request, await self.shown(exchange, entry), age)
+                own = entry.fields if arrived is None or exchange.collapsed else arrived
+                if wants_all(exchange.request) and not _has_forms(exchange):
+                    return reply_whole(entry, own, age)
+                shown = await self.shown(exchange, replace(entry, fields=own))
+                return reply_from(exchange.request, shown, age)
             case Passed(head, body, reason, gathered):
                 exchange.stored = gathered
                 if reason is not None:
@@ -73,3 +75,8 @@ class Replies:
         if rules is None or rules.encode is None:
             return entry
         return await represent(exchange.request, entry, rules.encode, self._forms)
+
+
+def _has_forms(exchange: Exchange) -> bool:
+    """Whether its route gives out stored responses in more than one coding."""
+    return exchange.route.cache is not None and exchange.route.cache.encode is not None

@@ -77,7 +77,7 @@ class Revalidator:
     def _renewed(self, job: FillJob, arrived: Arrived, entry: Entry, fields: Fields) -> Entry | None:
         """``entry`` with what a 304 (or HEAD) said, judged anew; None where it may be kept no longer."""
         head = ResponseHead(entry.status, freshen(entry.fields, fields))
-        request = replace(job.sent, method="GET")
+        request = job.sent._replace(method="GET")
         verdict = assess(request, head, job.rules, requested_at=arrived.requested_at, received_at=arrived.received_at)
         tags = response_tags(fields)
         if isinstance(verdict, Pass) or arrived.stamp is None or tags.refused:

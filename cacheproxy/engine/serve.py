@@ -2,7 +2,7 @@
 
 from cacheproxy.engine.reply import Reply, ReplyStream
 from cacheproxy.invalidation.tags import STRIPPED
-from cacheproxy.semantics.conditional import not_modified, not_modified_fields
+from cacheproxy.semantics.conditional import CONDITIONS, not_modified, not_modified_fields
 from cacheproxy.semantics.fields import Fields, Pair
 from cacheproxy.semantics.forwarding import response_fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
@@ -11,12 +11,17 @@ from cacheproxy.semantics.ranges import covers, select
 from cacheproxy.semantics.rules import CacheRules
 from cacheproxy.storage.contract import Entry
 
+_CHOOSY = CONDITIONS | {b"range"}
+"""Request fields by which a request may get less than all."""
+
 
 def reply_from(request: RequestHead, entry: Entry, age: bytes | None) -> Reply:
     """What ``request`` gets of ``entry``, ``age`` seconds old: a 304, a 206 or 416, or all of it.
 
     ``age`` is None for a response that comes from the origin just now, and came with none.
     """
+    if wants_all(request):
+        return reply_whole(entry, entry.fields, age)
     if not_modified(request, entry):
         return Reply(304, _aged(not_modified_fields(entry.fields), age))
     selected = select(request, entry)
@@ -24,6 +29,16 @@ def reply_from(request: RequestHead, entry: Entry, age: bytes | None) -> Reply:
         length: Pair = (b"content-length", b"%d" % len(selected.body))
         return Reply(selected.status, _aged(selected.fields.without((b"content-length",)), age).plus(length))
     return Reply(selected.status, _aged(selected.fields, age), selected.body)
+
+
+def wants_all(request: RequestHead) -> bool:
+    """Whether ``request`` is answered with all of what there is, whatever that is."""
+    return request.method == "GET" and _CHOOSY.isdisjoint(request.fields.names())
+
+
+def reply_whole(entry: Entry, fields: Fields, age: bytes | None) -> Reply:
+    """All of ``entry``, with ``fields`` as its own."""
+    return Reply(entry.status, _aged(fields, age), entry.body)
 
 
 def may_stand_in(request: RequestHead, stored: Stored, rules: CacheRules, now: float) -> bool:

@@ -1,31 +1,31 @@
 """What a request and a response say before their body."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cacheproxy.semantics.fields import Fields
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestHead:
-    """A request head as received: ``target`` is the raw ``path?query`` (origin-form), never decoded."""
+class RequestHead(NamedTuple):
+    """A request head as received: ``target`` is the raw ``path?query`` (origin-form), never decoded.
+
+    A tuple, as some are made for each request.
+    """
 
     method: str
     target: bytes
-    fields: Fields = field(default_factory=Fields)
+    fields: Fields = Fields()
     authority: bytes = b""
     scheme: str = "http"
     http_version: str = "1.1"
 
     def with_fields(self, fields: Fields) -> "RequestHead":
         """The same request with other fields."""
-        return RequestHead(
-            method=self.method,
-            target=self.target,
-            fields=fields,
-            authority=self.authority,
-            scheme=self.scheme,
-            http_version=self.http_version,
-        )
+        return RequestHead(self.method, self.target, fields, self.authority, self.scheme, self.http_version)
+
+    def with_target(self, target: bytes) -> "RequestHead":
+        """The same request for another target."""
+        return RequestHead(self.method, target, self.fields, self.authority, self.scheme, self.http_version)
 
     @property
     def path(self) -> bytes:

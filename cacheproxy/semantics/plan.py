@@ -147,9 +147,9 @@ def plan(
     """
     if request.method not in _READ and request.method not in rules.methods:
         return Fetch(reason=Forward.METHOD)
-    decisive = [pair for pair in request.fields.pairs if pair[0] in _DECISIVE]
     asked = _NOT_ASKED
-    if decisive:
+    if not _DECISIVE.isdisjoint(request.fields.names()):
+        decisive = [pair for pair in request.fields.pairs if pair[0] in _DECISIVE]
         asked = _client_control(Fields(decisive), rules)
         aside = _aside({name for name, _ in decisive}, stored, asked, rules)
         if aside is not None:

@@ -1,7 +1,7 @@
 """From bytes to what the engine understands: the request, its client, and what the origin is told of the way here."""
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from cacheproxy.engine.engine import Client, Engine
 from cacheproxy.policy.identity import TenantSource
@@ -15,9 +15,8 @@ MEMO_HEAD_BYTES = 4096
 """Longer heads are read each time, so that the memo stays small."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrived:
-    """A request head as it is understood, its framing and its client."""
+class Arrived(NamedTuple):
+    """A request head as it is understood, its framing and its client. A tuple, as one is made for each new target."""
 
     request: RequestHead
     framing: Framing
@@ -63,8 +62,7 @@ class Adapter:
         fields = believable(request, self._claim(), believed=not trusted or is_trusted(peer, trusted)).plus(*told)
         if authority != request.authority:
             fields = fields.replaced(b"host", authority)  # the origin must see the host that is in the key
-        understood = replace(
-            request,
+        understood = request._replace(
             fields=fields,
             authority=without_own_port(authority, self._port),
             scheme=by_name.get(b"x-forwarded-proto", request.scheme.encode()).decode("latin-1"),
@@ -88,7 +86,7 @@ class Adapter:
         arrived = self._rest_lately(rest, scheme, peer)
         if arrived.framing.upgrades:
             return self._read(raw, scheme, peer)  # whose head must fit whole into what reads it next
-        return replace(arrived, request=replace(arrived.request, target=target))
+        return Arrived(arrived.request.with_target(target), arrived.framing, arrived.client, peer)
 
     def _read(self, raw: bytes, scheme: str, peer: str) -> Arrived:
         request, framing = parse_head(raw, scheme)

@@ -27,17 +27,19 @@ def render_head(
     ``date`` is added where the reply has none (RFC 9110 §6.6.1).
     """
     framing, chunked, close = _framing(reply, head_only=head_only, close=close, version=version)
-    pairs: list[Pair] = [pair for pair in reply.fields if pair[0] not in _FRAMING]
-    if b"date" not in reply.fields:
+    names = reply.fields.names()
+    pairs: list[Pair] = []
+    if b"date" not in names:
         pairs.append((b"date", date))
     pairs += framing
-    if b"upgrade" in reply.fields:
+    if b"upgrade" in names:
         pairs.append((b"connection", b"upgrade"))  # RFC 9110 §7.8: else the next hop passes it on
     if close:
         pairs.append((b"connection", b"close"))
     elif version == "1.0":
         pairs.append((b"connection", b"keep-alive"))
-    return b"".join((STATUS_LINES[reply.status], *_lines(pairs), b"\r\n")), chunked, close
+    own = reply.fields.without(_FRAMING)
+    return b"".join((STATUS_LINES[reply.status], *_lines(own.pairs), *_lines(pairs), b"\r\n")), chunked, close
 
 
 def _framing(reply: Reply, *, head_only: bool, close: bool, version: str) -> tuple[list[Pair], bool, bool]:
