@@ -80,7 +80,8 @@ class RedisLink:
 
     async def call(self, *command: Arg, budget: Budget | None = None) -> Any:
         """The reply to one command."""
-        reply = await self._ask(pack(command), None, budget)
+        reply = await self._due(pack(command), None, budget)
+        self._outage.answered()
         if type(reply) is ReplyError:
             raise self._error(reply)
         return reply
@@ -89,7 +90,8 @@ class RedisLink:
         """The replies to ``commands``, sent together and in this order. StateError if any of them failed."""
         if not commands:
             return []
-        replies: list[Any] = await self._ask(b"".join(map(pack, commands)), len(commands), budget)
+        replies: list[Any] = await self._due(b"".join(map(pack, commands)), len(commands), budget)
+        self._outage.answered()
         for reply in replies:
             if type(reply) is ReplyError:
                 raise self._error(reply)
@@ -100,9 +102,10 @@ class RedisLink:
     ) -> Any:
         """The reply of ``script``; where the server does not know it (restart, failover), its source is sent once."""
         operands = (len(keys), *keys, *args)
-        reply = await self._ask(pack(("EVALSHA", script.sha, *operands)), None, budget)
+        reply = await self._due(pack(("EVALSHA", script.sha, *operands)), None, budget)
         if type(reply) is ReplyError and str(reply).startswith("NOSCRIPT"):
-            reply = await self._ask(pack(("EVAL", script.source, *operands)), None, budget)
+            reply = await self._due(pack(("EVAL", script.source, *operands)), None, budget)
+        self._outage.answered()
         if type(reply) is ReplyError:
             raise self._error(reply)
         return reply
@@ -134,7 +137,8 @@ class RedisLink:
             self._dialling.cancel()
             await asyncio.wait([self._dialling])
 
-    async def _ask(self, payload: bytes, count: int | None, budget: Budget | None) -> Any:
+    def _due(self, payload: bytes, count: int | None, budget: Budget | None) -> "asyncio.Future[Any]":
+        """The reply to ``payload``, which leaves at the end of this turn; or the list of ``count``."""
         if not self._outage.over or self._closed:
             raise StateError(Lost.OPEN, f"{self.role} is down")
         loop = asyncio.get_running_loop()
@@ -147,9 +151,7 @@ class RedisLink:
             loop.call_soon(self._send)
         if deadline < self._wakes_at:
             self._wake_at(deadline)
-        reply = await due.future
-        self._outage.answered()
-        return reply
+        return due.future
 
     def _send(self) -> None:
         self._sending = False

@@ -38,7 +38,8 @@ class Outage:
 
     def answered(self) -> None:
         """Count a call that was answered."""
-        self._breaker.answered()
+        if self._breaker.failures:
+            self._breaker.answered()
 
     def failed(self, error: StateError) -> None:
         """Count a failure that may be an accident."""

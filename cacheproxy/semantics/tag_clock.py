@@ -5,7 +5,7 @@ contacts the origin. What was filled under it is valid only if its epoch is the 
 tag of it was purged at or after it began.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -35,10 +35,14 @@ class Verdict(Enum):
     DEAD = "dead"
 
 
-def judge(stamp: Stamp, tags: Iterable[str], *, epoch: str, base_us: int, purges: Mapping[str, PurgeTimes]) -> Verdict:
+def judge(
+    stamp: Stamp, tags: Collection[str], *, epoch: str, base_us: int, purges: Mapping[str, PurgeTimes]
+) -> Verdict:
     """Say whether what was filled under ``stamp`` with ``tags`` is still true. ``purges`` holds recent ones only."""
     if stamp.epoch != epoch or stamp.began_at_us <= base_us:
         return Verdict.DEAD
+    if purges.keys().isdisjoint(tags):
+        return Verdict.VALID
     verdict = Verdict.VALID
     for tag in tags:
         purge = purges.get(tag)

@@ -24,9 +24,13 @@ class ClockView:
     epoch: str | None
     base_us: int
     purges: dict[str, PurgeTimes]
-    asked: frozenset[str]
+    asked: tuple[str, ...]
     now_us: int = 0
     """The time up to which it knows of every purge."""
+
+    def knows(self, tags: Sequence[str]) -> bool:
+        """Whether all ``tags`` were asked for: those of most entries are the very ones that their key has."""
+        return tags == self.asked or frozenset(self.asked).issuperset(tags)
 
     def judge(self, stamp: Stamp, tags: Sequence[str]) -> Verdict:
         """The verdict on what was filled under ``stamp`` with ``tags``, all of which were asked for."""
@@ -37,21 +41,26 @@ class ClockView:
     def plus(self, later: "ClockView") -> "ClockView":
         """Both views, good up to the time of this one; no clock at all if it was made anew in between."""
         epoch = later.epoch if later.epoch == self.epoch else None
-        return ClockView(epoch, later.base_us, self.purges | later.purges, self.asked | later.asked, self.now_us)
+        return ClockView(epoch, later.base_us, self.purges | later.purges, self.asked + later.asked, self.now_us)
+
+
+NO_CLOCK = ClockView(None, 0, {}, ())
 
 
 def clock_command(key: str, tags: Sequence[str]) -> Command:
     """The command that reads the clock as far as it concerns ``tags``."""
-    return ("HMGET", key, "epoch", "now", "base", *(f"t:{tag}" for tag in tags))
+    return ("HMGET", key, "epoch", "now", "base", *["t:" + tag for tag in tags])
 
 
 def read_clock(tags: Sequence[str], reply: Sequence[bytes | None]) -> ClockView:
     """What ``reply`` to ``clock_command`` says. StateError where it cannot be understood."""
     epoch, now, base, *times = reply
     try:
-        purges = {tag: _times(text) for tag, text in zip(tags, times, strict=True) if text is not None}
+        purges: dict[str, PurgeTimes] = {}
+        if times.count(None) != len(tags):
+            purges = {tag: _times(text) for tag, text in zip(tags, times, strict=True) if text is not None}
         made = None if epoch is None else epoch.decode()
-        return ClockView(made, int(base or 0), purges, frozenset(tags), int(now or 0))
+        return ClockView(made, int(base or 0), purges, tuple(tags), int(now or 0))
     except ValueError as error:
         raise StateError("error", f"the tag clock is unreadable: {error}") from None
 

@@ -32,8 +32,10 @@ _META_AT = _CHECKSUM_AT + 9
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
+_TEXTS = frozenset({str})
+
 _encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
-_decode = json.JSONDecoder().decode
+_decode = json.JSONDecoder().raw_decode
 
 
 class CorruptReason(StrEnum):
@@ -78,11 +80,12 @@ def unpack(packed: bytes) -> Entry | Corrupt:
         return Corrupt(CorruptReason.VERSION if packed.startswith(_MAGIC) else CorruptReason.FOREIGN)
     if packed[_CHECKSUM_AT:_META_AT] != b"%08x\n" % crc32(memoryview(packed)[_META_AT:]):
         return Corrupt(CorruptReason.CHECKSUM)
-    meta, found, body = packed[_META_AT:].partition(b"\n")
+    end = packed.find(b"\n", _META_AT)
+    if end < 0:
+        return Corrupt(CorruptReason.MALFORMED)
+    body = packed[end + 1 :]
     try:
-        if not found:
-            return Corrupt(CorruptReason.MALFORMED)
-        known = _decode(meta.decode())
+        known = _object(packed[_META_AT:end].decode())
         if packed.startswith(_CODED):
             body = unpack_body(body, _text(known["coding"]), _integer(known["body_bytes"]))
         return _entry(known, body)
@@ -128,6 +131,14 @@ def _meta(entry: Entry) -> dict[str, Any]:
     }
 
 
+def _object(text: str) -> dict[str, Any]:
+    text = text.strip(" \t\r")
+    known, end = _decode(text)
+    if end != len(text) or type(known) is not dict:
+        raise ValueError(text)
+    return known
+
+
 def _entry(meta: dict[str, Any], body: bytes) -> Entry:
     if meta["body_bytes"] != len(body):
         raise ValueError("body_bytes")
@@ -135,7 +146,7 @@ def _entry(meta: dict[str, Any], body: bytes) -> Entry:
     return Entry(
         key=_text(meta["key"]),
         status=_status(meta["status"]),
-        fields=Fields([_field(name, value) for name, value in _list(meta["fields"])]),
+        fields=_fields(_list(meta["fields"])),
         body=body,
         requested_at=_number(meta["requested_at"]),
         received_at=_number(meta["received_at"]),
@@ -146,11 +157,18 @@ def _entry(meta: dict[str, Any], body: bytes) -> Entry:
         must_revalidate=get("must_revalidate", False) is True,
         keep_until=_number(meta["keep_until"]),
         stamp=Stamp(_text(meta["epoch"]), _integer(meta["began_at_us"])),
-        tags=tuple([_text(tag) for tag in _list(get("tags", []))]),
+        tags=_texts(_list(get("tags", []))),
         route=_text(get("route", "")),
         vary=tuple([name.encode("latin-1") for name in _list(get("vary", []))]),
         variance=get("variance", "").encode("latin-1"),
     )
+
+
+def _fields(lines: list[Any]) -> Fields:
+    # a line feed in a value would let whoever may write to Redis split our responses (RFC 9112 §11.1)
+    if _CONTROL.search("".join([value for _, value in lines])):
+        raise ValueError(lines)
+    return Fields([(_name(name), value.encode("latin-1")) for name, value in lines])
 
 
 @lru_cache(maxsize=1024)
@@ -160,17 +178,16 @@ def _name(name: str) -> bytes:
     return name.lower().encode("latin-1")
 
 
-def _field(name: str, value: str) -> tuple[bytes, bytes]:
-    # a line feed in a value would let whoever may write to Redis split our responses (RFC 9112 §11.1)
-    if _CONTROL.search(value):
-        raise ValueError(value)
-    return _name(name), value.encode("latin-1")
-
-
 def _text(value: Any) -> str:
     if type(value) is not str:
         raise TypeError(value)
     return value
+
+
+def _texts(values: list[Any]) -> tuple[str, ...]:
+    if not _TEXTS.issuperset(map(type, values)):
+        raise TypeError(values)
+    return tuple(values)
 
 
 def _list(value: Any) -> list[Any]:

@@ -1,6 +1,6 @@
 """This process's copy of the tag clock: which tags were purged lately, as the bus told us."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from math import inf
 from typing import Protocol
 
@@ -78,7 +78,7 @@ class ClockMirror:
         """Answer nothing until trusted again."""
         self.trusted_until = -inf
 
-    def judge(self, stamp: Stamp, tags: Iterable[str], vouched_us: int = 0) -> Verdict:
+    def judge(self, stamp: Stamp, tags: Collection[str], vouched_us: int = 0) -> Verdict:
         """The verdict on what was filled under ``stamp`` with ``tags``, as far as this process was told.
 
         ``vouched_us`` is up to when the tag clock itself has said that it lives: what we missed or forgot before that
@@ -88,7 +88,7 @@ class ClockMirror:
             return Verdict.DEAD
         return judge(stamp, tags, epoch=self._epoch, base_us=-1, purges=self._purges)
 
-    def heard(self, stamp: Stamp, tags: Iterable[str]) -> Verdict:
+    def heard(self, stamp: Stamp, tags: Collection[str]) -> Verdict:
         """The verdict of the purges we know of alone: what we do not know counts for nothing."""
         return judge(
             stamp, tags, epoch=stamp.epoch, base_us=-1, purges=self._purges if stamp.epoch == self._epoch else {}

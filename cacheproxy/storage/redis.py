@@ -1,8 +1,9 @@
 """L2: stored responses in Redis, shared by all replicas, each read with the tag clock in the same trip."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from cacheproxy.clock import Clock, SystemClock
 from cacheproxy.redis_link.contract import Budget, Command, Link
@@ -10,12 +11,13 @@ from cacheproxy.redis_link.scripts import load_script
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.tag_clock import Verdict
 from cacheproxy.semantics.vary import VariantRef, choose
-from cacheproxy.storage.clock_view import ClockView, clock_command, clock_key, read_clock
+from cacheproxy.storage.clock_view import NO_CLOCK, ClockView, clock_command, clock_key, read_clock
 from cacheproxy.storage.codec import Corrupt
 from cacheproxy.storage.contract import Entry, Found, Tier
 from cacheproxy.storage.envelope import Envelope, takes_long
 from cacheproxy.storage.joint import Joint
 from cacheproxy.storage.marker import is_marker, member, read_marker
+from cacheproxy.storage.unpacked import Unpacked
 from cacheproxy.storage.variants import digest, ref_of
 
 _OWN_THREAD_BYTES = 128 << 10
@@ -34,6 +36,10 @@ class _Seen:
     clock: ClockView
 
 
+_NOTHING = _Seen(None, {}, NO_CLOCK)
+"""Of what is not there the clock says nothing."""
+
+
 class RedisStore:
     """A Store shared by all replicas. Nothing here needs the bus: the tag clock is read with every entry."""
 
@@ -46,6 +52,7 @@ class RedisStore:
         max_value_bytes: int = 16 << 20,
         max_variants: int = 32,
         max_remembered: int = 10_000,
+        max_unpacked: int = 0,
         clock: Clock | None = None,
         envelope: Envelope | None = None,
     ) -> None:
@@ -64,6 +71,7 @@ class RedisStore:
         self._max_remembered = max_remembered
         self._clock = clock or SystemClock()
         self._envelope = envelope or Envelope()
+        self._unpacked = Unpacked(max_unpacked)
         self._joint: Joint[_Seen] = Joint()
         self._refs: dict[str, tuple[VariantRef, ...]] = {}
         """The variants of keys that vary, as last seen: a guess that saves a trip, checked by every read."""
@@ -79,25 +87,28 @@ class RedisStore:
 
         One trip, if ``tags`` names all that the entry carries; else a second one, on hits alone.
         """
-        seen = await self._look(key, self._fitting(self._refs.get(key, ()), request), tags, budget)
+        refs = self._refs.get(key)
+        seen = await self._look(key, self._fitting(refs, request) if refs else (), tags, budget)
+        if seen.under is None:
+            return None
         if not isinstance(seen.under, bytes):
             return await self._judged(seen.under, request, seen.clock, budget)
         refs = self._remember(key, seen.under)
         for name in self._fitting(refs, request):
             if name not in seen.guessed:
-                seen = await self._look(key, [name], tags, budget)
+                seen = await self._look(key, (name,), tags, budget)
             entry = await self._opened(key, seen.guessed[name], tags)
-            found = await self._judged(entry, request, seen.clock, budget)
+            found = None if entry is None else await self._judged(entry, request, seen.clock, budget)
             if found is not None:
                 return found
         return None
 
     async def variants(self, key: str, budget: Budget | None = None) -> list[Entry]:
         """All entries under ``key``, the newest first. StateError if Redis did not say."""
-        seen = await self._look(key, [], (), budget)
+        seen = await self._look(key, (), (), budget)
         found: Iterable[Entry | None] = [seen.under] if isinstance(seen.under, Entry) else []
         if isinstance(seen.under, bytes):
-            names = [digest(ref) for ref in self._remember(key, seen.under)]
+            names = tuple([digest(ref) for ref in self._remember(key, seen.under)])
             seen = await self._look(key, names, (), budget)
             found = [await self._opened(key, each) for each in seen.guessed.values()]
         entries = [entry for entry in found if entry is not None]
@@ -138,55 +149,65 @@ class RedisStore:
         )
         return sum(dropped)
 
-    async def _look(self, key: str, names: Sequence[str], tags: Collection[str], budget: Budget | None) -> _Seen:
+    def _look(
+        self, key: str, names: tuple[str, ...], tags: Collection[str], budget: Budget | None
+    ) -> Coroutine[Any, Any, _Seen]:
         """What there is under ``key`` and the variants ``names``, by one question of all who ask that now."""
-        question = (key, tuple(names), tuple(tags))
-        return await self._joint.ask(question, lambda: self._ask(key, names, tags, budget))
-
-    async def _ask(self, key: str, names: Sequence[str], tags: Collection[str], budget: Budget | None) -> _Seen:
-        """One trip, or one to each server. The clock is read last: it knows of every purge that the values missed."""
         asked = tuple(tags)
-        gets: list[Command] = [("GET", key), *(("GET", _variant_key(key, name)) for name in names)]
-        ask_clock = clock_command(self._clock_key, asked)
+        return self._joint.ask((key, names, asked), lambda: self._ask(key, names, asked, budget))
+
+    async def _ask(self, key: str, names: Sequence[str], tags: tuple[str, ...], budget: Budget | None) -> _Seen:
+        """One trip, or one to each server. The clock is read last: it knows of every purge that the values missed."""
+        gets: list[Command] = [("GET", key), *[("GET", _variant_key(key, name)) for name in names]]
+        ask_clock = clock_command(self._clock_key, tags)
         if self._clock_link is self._link:
             value, *guessed, told = await self._link.batch([*gets, ask_clock], budget)
         else:
             value, *guessed = await self._link.batch(gets, budget)
             told = await self._clock_link.call(*ask_clock, budget=budget)
+        if value is None and not guessed:
+            return _NOTHING
         is_list = value is not None and is_marker(value)
         under = value if is_list else await self._opened(key, value, tags)
         best = [await self._opened(key, each, tags) for each in guessed[:1]]
         variants = dict(zip(names, [*best, *guessed[1:]], strict=True))
-        return _Seen(under, variants, read_clock(asked, told))
+        return _Seen(under, variants, read_clock(tags, told))
 
     async def _opened(self, key: str, value: Entry | bytes | None, tags: Collection[str] = ()) -> Entry | None:
         """The entry in ``value``, with ``tags`` that it must carry: another program that wrote it may not know them."""
         if not isinstance(value, bytes):
             return value
+        entry = self._unpacked.entry(key, value) or await self._unwrapped(key, value)
+        if entry is None:
+            return None
+        if entry.tags == tags or set(entry.tags).issuperset(tags):
+            return entry
+        return replace(entry, tags=tuple(dict.fromkeys((*entry.tags, *tags))))
+
+    async def _unwrapped(self, key: str, value: bytes) -> Entry | None:
         unwrap = self._envelope.unwrap
         entry = await asyncio.to_thread(unwrap, key, value) if takes_long(value) else unwrap(key, value)
         if isinstance(entry, Corrupt):
             self.corrupt += 1
             return None
-        if set(entry.tags).issuperset(tags):
-            return entry
-        return replace(entry, tags=tuple(dict.fromkeys((*entry.tags, *tags))))
+        self._unpacked.remember(value, entry)
+        return entry
 
-    async def _judged(
-        self, entry: Entry | None, request: Fields, clock: ClockView, budget: Budget | None
-    ) -> Found | None:
+    async def _judged(self, entry: Entry, request: Fields, clock: ClockView, budget: Budget | None) -> Found | None:
         """The entry as found, unless it is dead or answers another request, whatever the marker said."""
-        if entry is None or ((entry.vary or entry.variance) and not choose([ref_of(entry)], request)):
+        if (entry.vary or entry.variance) and not choose([ref_of(entry)], request):
             return None
-        clock = await self._clock_for(entry.tags, clock, budget)
+        if not clock.knows(entry.tags):
+            clock = await self._clock_for(entry.tags, clock, budget)
         verdict = clock.judge(entry.stamp, entry.tags)
         return None if verdict is Verdict.DEAD else Found(entry, verdict, Tier.L2, clock.now_us)
 
     async def _clock_for(self, tags: Collection[str], clock: ClockView, budget: Budget | None) -> ClockView:
         """``clock``, and what it says of those ``tags`` that only the entries named."""
-        if clock.asked.issuperset(tags):
+        known = frozenset(clock.asked)
+        unknown = [tag for tag in tags if tag not in known]
+        if not unknown:
             return clock
-        unknown = [tag for tag in tags if tag not in clock.asked]
         command = clock_command(self._clock_key, unknown)
         return clock.plus(read_clock(unknown, await self._clock_link.call(*command, budget=budget)))
 
@@ -199,9 +220,9 @@ class RedisStore:
         return refs
 
     @staticmethod
-    def _fitting(refs: Sequence[VariantRef], request: Fields) -> list[str]:
+    def _fitting(refs: Sequence[VariantRef], request: Fields) -> tuple[str, ...]:
         """Digests of the variants to ask for: the best two, since an expired one still stands in the marker."""
-        return [digest(refs[index]) for index in choose(refs, request)[:2]] if refs else []
+        return tuple([digest(refs[index]) for index in choose(refs, request)[:2]])
 
 
 def _variant_key(key: str, name: str) -> str:

@@ -46,6 +46,8 @@ LONGEST_FILL_S = 60.0
 """How long a fill that goes on does."""
 MAX_LIFETIME_S = 86_400.0
 """Past this a stored response may be taken for purged, so that the tag clock stays small."""
+UNPACKED = 1_024
+"""Small entries of L2 that are not unpacked again as long as they stay the same, where there is no L1 to keep them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +177,14 @@ def _shared(given: _Given, roles: Roles) -> State:
         time=clock,
     )
     bus = _listening(parts, given)
-    l2 = RedisStore(roles.cache, prefix=settings.prefix, clock_link=roles.bus, clock=clock, envelope=given.envelope)
+    l2 = RedisStore(
+        roles.cache,
+        prefix=settings.prefix,
+        clock_link=roles.bus,
+        max_unpacked=0 if settings.l1_bytes else UNPACKED,
+        clock=clock,
+        envelope=given.envelope,
+    )
     tiered = TieredStore(l1, l2, clock, lambda: purger.settled)
     replicas = Replicas(lambda: len(receipts.last_known()), clock)
     return State(

@@ -156,6 +156,22 @@ async def test_a_remembered_list_of_variants_is_never_believed(store, clock, rol
     assert found.entry.body == b"no vary"
 
 
+async def test_what_is_not_unpacked_again_is_looked_at_again(redis_place, link, clock, entry: MakeEntry) -> None:
+    """Where memory keeps nothing, a value is unpacked once; another, or a purge, is seen at once all the same."""
+    store = RedisStore(link, prefix="test", clock=clock, max_unpacked=10)
+    await store.write(entry(body=b"old"))
+    first, second = [await store.read("k", ANY, None, TAGS) for _ in range(2)]
+    assert first is not None
+    assert second is not None
+    assert first.entry is second.entry
+    await store.write(entry(body=b"new"))
+    found = await store.read("k", ANY, None, TAGS)
+    assert found is not None
+    assert found.entry.body == b"new"
+    await redis_place.purge(100, "article:1")
+    assert await store.read("k", ANY, None, TAGS) is None
+
+
 async def test_an_entry_is_a_plain_string_with_an_expiry(store, outside, entry: MakeEntry, clock) -> None:
     """``GET key`` from any client gives the documented form, and Redis drops it at ``keep_until``."""
     await store.write(entry(body=b'{"id": 7}', keep_until=clock.at + 90))
