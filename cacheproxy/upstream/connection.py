@@ -47,6 +47,7 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_on_gone",
         "_on_idle",
+        "_paused_at",
         "_reading",
         "_stalled_bytes",
         "_timer",
@@ -73,6 +74,7 @@ class Connection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._stalled_bytes = 0
         self._reading = True
+        self._paused_at = 0.0
         self.stall_s = stall_s
         self.closed = False
         self.served = 0
@@ -127,10 +129,16 @@ class Connection(asyncio.Protocol):
         """Whether reading is not paused."""
         return self._reading
 
+    @property
+    def paused_s(self) -> float:
+        """For how long reading has been paused, 0 where it is not."""
+        return 0.0 if self._reading else self._loop.time() - self._paused_at
+
     def pause(self) -> None:
         """Read no more from the origin for now: its silence is then ours, and not limited."""
         if self._reading and self._transport is not None:
             self._reading = False
+            self._paused_at = self._loop.time()
             self._transport.pause_reading()
             self.lift_limit()
 

@@ -11,6 +11,7 @@ from cacheproxy.upstream.bodies import BytesBody
 from cacheproxy.upstream.connection import Connection
 from cacheproxy.upstream.contract import OnInterim, RequestBody, ResponseBody
 from cacheproxy.upstream.limits import HELD_BODY_BYTES
+from cacheproxy.upstream.read_ahead import ReadAhead
 from cacheproxy.upstream.reasons import Reason, failure
 from cacheproxy.upstream.response_reader import ResponseReader, whole_response
 from cacheproxy.upstream.sender import Sender, Spawn
@@ -23,6 +24,7 @@ class Exchange:
     """Turns what a connection brings into one response. However it ends, the connection is then idle or closed."""
 
     __slots__ = (
+        "_ahead",
         "_connection",
         "_held",
         "_method",
@@ -37,9 +39,12 @@ class Exchange:
         "_told",
     )
 
-    def __init__(self, connection: Connection, method: str, times: Timeouts, on_interim: OnInterim | None) -> None:
-        """Use ``connection`` for one request of ``method``."""
+    def __init__(
+        self, connection: Connection, method: str, times: Timeouts, on_interim: OnInterim | None, ahead: ReadAhead
+    ) -> None:
+        """Use ``connection`` for one request of ``method``; ``ahead`` lends memory for a body that nobody takes yet."""
         self._connection = connection
+        self._ahead = ahead
         self._times = times
         self._on_interim = on_interim
         self._method = method
@@ -249,7 +254,7 @@ class Exchange:
             self._held = content
             return
         else:
-            body = self._stream = StreamBody(self, reader.length, self.abandon)
+            body = self._stream = StreamBody(self, reader.length, self.abandon, self._ahead)
             self._stream.push(content)
         self._outcome = head, body
 

@@ -12,7 +12,9 @@ from cacheproxy.upstream.connection import Connection
 from cacheproxy.upstream.contract import OnInterim, Prepared, RequestBody, Sent
 from cacheproxy.upstream.dial import Dialer
 from cacheproxy.upstream.exchange import Exchange, Response
+from cacheproxy.upstream.limits import ALL_AHEAD_BYTES
 from cacheproxy.upstream.pool import Pool
+from cacheproxy.upstream.read_ahead import ReadAhead
 from cacheproxy.upstream.request_head import authority, completed, render
 from cacheproxy.upstream.uploads import NO_LEAVE, Leave, Uploads
 
@@ -35,11 +37,17 @@ class HttpOrigin:
             wait_s=rules.pool_wait_s,
             keepalive_s=rules.keepalive_s,
         )
+        self._ahead = ReadAhead(ALL_AHEAD_BYTES)
         self._uploads = Uploads(max(1, rules.max_connections // 2), rules.pool_wait_s)
 
     def __repr__(self) -> str:
         """Show the pool."""
         return f"<HttpOrigin {self._host.decode()} {self._pool!r}>"
+
+    @property
+    def connections(self) -> dict[str, int]:
+        """How many there are, by what they do (``Pool.counts``)."""
+        return self._pool.counts
 
     async def send(
         self,
@@ -90,7 +98,7 @@ class HttpOrigin:
         connection = self._pool.idle()
         if connection is None:
             return None
-        exchange = Exchange(connection, prepared.method, self._times, None)
+        exchange = Exchange(connection, prepared.method, self._times, None, self._ahead)
         exchange.send(completed(prepared, fields, content), None, expects=False, spawn=self._spawn)
         return exchange
 
@@ -112,7 +120,7 @@ class HttpOrigin:
         on_interim: OnInterim | None,
         leave: Leave,
     ) -> Exchange:
-        exchange = Exchange(connection, request.method, self._times, on_interim)
+        exchange = Exchange(connection, request.method, self._times, on_interim, self._ahead)
         expects = body is not None and b"expect" in request.fields
         exchange.send(head, body, expects=expects, spawn=partial(self._spawn, leave=leave))
         return exchange

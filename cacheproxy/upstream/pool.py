@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable
 from cacheproxy.upstream.connection import Connection
 from cacheproxy.upstream.reasons import Reason, failure
 
+OVERDUE_S = 1.0
+"""A client that took nothing of a body for so long, with all that is read ahead of it, may have to give way."""
+
 Grant = Connection | None
 """What a waiter is given: a connection, or a place in which to open one."""
 
@@ -31,6 +34,7 @@ class Pool:
         self._idle: dict[Connection, None] = {}
         self._waiters: deque[asyncio.Future[Grant]] = deque()
         self._sweep: asyncio.TimerHandle | None = None
+        self._press: asyncio.TimerHandle | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -69,8 +73,15 @@ class Pool:
                 waiter.set_exception(failure(Reason.SHUT_DOWN))
         for connection in list(self._connections):
             connection.fail(failure(Reason.SHUT_DOWN))
-        if self._sweep is not None:
-            self._sweep.cancel()
+        for timer in (self._sweep, self._press):
+            if timer is not None:
+                timer.cancel()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many connections are ``idle``, ``held`` back by clients that do not keep up, and otherwise ``busy``."""
+        held = sum(connection.paused_s > 0 for connection in self._connections)
+        return {"busy": self._taken - len(self._idle) - held, "held": held, "idle": len(self._idle)}
 
     # opening
 
@@ -101,6 +112,8 @@ class Pool:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Grant] = loop.create_future()
         self._waiters.append(waiter)
+        if self._press is None:
+            self._make_room()
         timer = loop.call_later(self._wait_s, self._wait_is_over, waiter)
         try:
             return await waiter
@@ -109,6 +122,20 @@ class Pool:
             raise
         finally:
             timer.cancel()
+
+    def _make_room(self) -> None:
+        """While somebody waits, slow readers may hold a quarter of the connections: the one furthest behind gives way.
+
+        Bodies that come slowly may hold half (``uploads``), so that a quarter is left to everybody else.
+        """
+        self._press = None
+        while self._waiters:
+            overdue = [connection for connection in self._connections if connection.paused_s >= OVERDUE_S]
+            if len(overdue) <= self._size // 4:
+                self._press = asyncio.get_running_loop().call_later(OVERDUE_S / 4, self._make_room)
+                return
+            last = max(overdue, key=lambda connection: connection.paused_s)
+            last.fail(failure(Reason.GAVE_WAY, f"others waited for one of {self._size} connections"))
 
     def _wait_is_over(self, waiter: asyncio.Future[Grant]) -> None:
         if not waiter.done():

@@ -10,6 +10,8 @@ class Reason(StrEnum):
 
     POOL_EXHAUSTED = "pool-exhausted"
     """All connections stayed busy for as long as a request may wait for one."""
+    GAVE_WAY = "gave-way"
+    """The client took the body too slowly to hold a connection that others were waiting for."""
     RESOLVE_FAILED = "resolve-failed"
     CONNECT_TIMEOUT = "connect-timeout"
     CONNECT_REFUSED = "connect-refused"
@@ -38,6 +40,7 @@ class Reason(StrEnum):
 
 STATUS = {
     Reason.POOL_EXHAUSTED: 503,
+    Reason.GAVE_WAY: 503,
     Reason.SHUT_DOWN: 503,
     Reason.CONNECT_TIMEOUT: 504,
     Reason.WRITE_TIMEOUT: 504,

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.upstream.bodies import NO_FIELDS
-from cacheproxy.upstream.limits import HIGH_WATER_BYTES
+from cacheproxy.upstream.limits import AHEAD_BYTES, HIGH_WATER_BYTES
+from cacheproxy.upstream.read_ahead import ReadAhead
 
 
 class Source(Protocol):
@@ -23,13 +24,32 @@ class Source(Protocol):
 
 
 class StreamBody:
-    """Chunks as they arrive, one for each read from the connection; at most the high-water mark is held unread."""
+    """Chunks as they arrive, one for each read from the connection; at most the high-water mark is held unread.
 
-    __slots__ = ("_abandon", "_chunks", "_ended", "_error", "_held_bytes", "_length", "_source", "_trailers", "_wakeup")
+    As long as ``ahead`` has memory to lend, that is more: a short body is then taken in, however slow its reader.
+    """
 
-    def __init__(self, source: Source, length: int | None, abandon: Callable[[], None]) -> None:
+    __slots__ = (
+        "_abandon",
+        "_ahead",
+        "_borrowed_bytes",
+        "_chunks",
+        "_ended",
+        "_error",
+        "_held_bytes",
+        "_length",
+        "_resume_at_bytes",
+        "_source",
+        "_trailers",
+        "_wakeup",
+    )
+
+    def __init__(self, source: Source, length: int | None, abandon: Callable[[], None], ahead: ReadAhead) -> None:
         """Hold what ``source`` brings; ``abandon`` is called where the reader lets go before the end."""
         self._source = source
+        self._ahead = ahead
+        self._borrowed_bytes = 0
+        self._resume_at_bytes = 0
         self._abandon = abandon
         self._length = length
         self._chunks: deque[bytes] = deque()
@@ -46,6 +66,7 @@ class StreamBody:
         """What is left of the body if all of it is here, else None."""
         if not self._ended or self._error is not None:
             return None
+        self._settle(0)  # whoever asks may keep it
         return b"".join(self._chunks)
 
     @property
@@ -73,6 +94,7 @@ class StreamBody:
         """Let go: closes the connection unless the end has arrived."""
         self._chunks.clear()
         self._held_bytes = 0
+        self._settle(0)
         if not self._ended:
             self._ended = True
             self._abandon()
@@ -80,9 +102,28 @@ class StreamBody:
     def _take(self) -> bytes:
         chunk = self._chunks.popleft()
         self._held_bytes -= len(chunk)
-        if not self._ended and self._held_bytes <= HIGH_WATER_BYTES // 2:
+        if self._borrowed_bytes:
+            self._settle(self._held_bytes - HIGH_WATER_BYTES)
+        if not self._ended and self._held_bytes <= self._resume_at_bytes:
             self._source.resume()
         return chunk
+
+    def _settle(self, needed_bytes: int) -> None:
+        """Give back what was borrowed beyond ``needed_bytes``."""
+        surplus_bytes = self._borrowed_bytes - max(0, needed_bytes)
+        if surplus_bytes > 0:
+            self._borrowed_bytes -= surplus_bytes
+            self._ahead.give_back(surplus_bytes)
+
+    def _has_room(self) -> bool:
+        """Whether more than is held by now may be held, borrowed memory included."""
+        needed_bytes = self._held_bytes - HIGH_WATER_BYTES
+        if needed_bytes <= self._borrowed_bytes:
+            return True
+        if self._held_bytes > AHEAD_BYTES or not self._ahead.take(needed_bytes - self._borrowed_bytes):
+            return False
+        self._borrowed_bytes = needed_bytes
+        return True
 
     async def _more(self) -> None:
         self._wakeup = asyncio.get_running_loop().create_future()
@@ -99,7 +140,10 @@ class StreamBody:
             return
         self._chunks.append(chunk)
         self._held_bytes += len(chunk)
-        if self._held_bytes > HIGH_WATER_BYTES:
+        if not self._has_room():
+            # soon: the origin, too, may have a limit on how long nobody reads
+            full = self._held_bytes > AHEAD_BYTES
+            self._resume_at_bytes = AHEAD_BYTES - 2 * HIGH_WATER_BYTES if full else HIGH_WATER_BYTES // 2
             self._source.pause()
         self._wake()
 

@@ -7,7 +7,8 @@ import pytest
 from cacheproxy.errors import UpstreamError
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.upstream.bodies import BytesBody, PartsBody
-from cacheproxy.upstream.limits import HIGH_WATER_BYTES
+from cacheproxy.upstream.limits import AHEAD_BYTES, HIGH_WATER_BYTES
+from cacheproxy.upstream.read_ahead import ReadAhead
 from cacheproxy.upstream.reasons import Reason, failure
 from cacheproxy.upstream.stream import StreamBody
 
@@ -40,7 +41,7 @@ def tap() -> Tap:
 @pytest.fixture
 def stream(tap: Tap) -> StreamBody:
     """A body that ``tap`` feeds."""
-    return StreamBody(tap, None, tap.abandon)
+    return StreamBody(tap, None, tap.abandon, ReadAhead(0))
 
 
 async def test_bytes_can_be_read_again() -> None:
@@ -76,6 +77,55 @@ async def test_the_source_is_paused_and_resumed(tap: Tap, stream: StreamBody) ->
     assert "resume" not in tap.told
     await anext(chunks)
     assert tap.told == ["pause", "resume"]
+
+
+async def test_memory_is_borrowed_before_the_source_is_paused(tap: Tap) -> None:
+    """A body of up to 1 MiB is taken in whole, however slow its reader; what is read of it is given back."""
+    ahead = ReadAhead(8 * AHEAD_BYTES)
+    stream = StreamBody(tap, None, tap.abandon, ahead)
+    for _ in range(AHEAD_BYTES // HIGH_WATER_BYTES):
+        stream.push(bytes(HIGH_WATER_BYTES))
+    assert (tap.told, 7 * AHEAD_BYTES + HIGH_WATER_BYTES) == ([], ahead.free_bytes)
+    stream.push(b"x")
+    assert tap.told == ["pause"]
+    chunks = aiter(stream)
+    for _ in range(2):
+        await anext(chunks)
+    assert "resume" not in tap.told
+    await anext(chunks)
+    assert "resume" in tap.told
+    stream.finish(Fields())
+    assert b"x" == [chunk async for chunk in chunks][-1]
+    assert ahead.free_bytes == 8 * AHEAD_BYTES
+
+
+@pytest.mark.parametrize("letting_go", ["closed", "taken-whole"])
+async def test_what_was_borrowed_is_given_back_when_a_body_is_let_go_of(tap: Tap, letting_go: str) -> None:
+    """Also where nobody read it chunk by chunk."""
+    ahead = ReadAhead(AHEAD_BYTES)
+    stream = StreamBody(tap, None, tap.abandon, ahead)
+    stream.push(bytes(AHEAD_BYTES // 2))
+    assert ahead.free_bytes < AHEAD_BYTES
+    if letting_go == "closed":
+        await stream.aclose()
+    else:
+        stream.finish(Fields())
+        assert len(stream.complete or b"") == AHEAD_BYTES // 2
+    await stream.aclose()
+    assert ahead.free_bytes == AHEAD_BYTES
+
+
+async def test_bodies_borrow_no_more_than_there_is(tap: Tap) -> None:
+    """What all of them hold is bounded; who gets nothing is held back at the high-water mark."""
+    ahead = ReadAhead(AHEAD_BYTES // 2)
+    one, other = (StreamBody(tap, None, tap.abandon, ahead) for _ in range(2))
+    one.push(bytes(AHEAD_BYTES // 2))
+    assert tap.told == []
+    other.push(bytes(AHEAD_BYTES // 2))
+    assert tap.told == ["pause"]
+    await one.aclose()
+    other.push(b"x")
+    assert tap.told == ["pause", "abandon"]
 
 
 async def test_letting_go_of_a_body_abandons_its_exchange_once(tap: Tap, stream: StreamBody) -> None:

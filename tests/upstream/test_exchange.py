@@ -8,6 +8,7 @@ from cacheproxy.errors import UpstreamError
 from cacheproxy.policy.route import Timeouts
 from cacheproxy.upstream.connection import Connection
 from cacheproxy.upstream.exchange import Exchange
+from cacheproxy.upstream.read_ahead import ReadAhead
 from cacheproxy.upstream.reasons import Reason
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -57,7 +58,7 @@ async def connection(wire: Wire) -> Connection:
 
 def begin(connection: Connection) -> Exchange:
     """A GET on ``connection``."""
-    exchange = Exchange(connection, "GET", Timeouts(), None)
+    exchange = Exchange(connection, "GET", Timeouts(), None, ReadAhead(0))
     exchange.send(b"GET / HTTP/1.1\r\n\r\n", None, expects=False, spawn=asyncio.create_task)
     return exchange
 
@@ -93,7 +94,7 @@ async def test_a_response_before_its_request_was_taken_in_costs_the_connection(
 
 async def test_a_request_taken_in_late_is_then_timed_as_any(connection: Connection) -> None:
     """Once the origin has taken the request in, the response is due."""
-    exchange = Exchange(connection, "GET", Timeouts(first_byte_s=0.01), None)
+    exchange = Exchange(connection, "GET", Timeouts(first_byte_s=0.01), None, ReadAhead(0))
     connection.pause_writing()
     exchange.send(b"GET / HTTP/1.1\r\n\r\n", None, expects=False, spawn=asyncio.create_task)
     connection.resume_writing()

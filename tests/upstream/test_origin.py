@@ -9,9 +9,10 @@ import pytest
 from cacheproxy.errors import UpstreamError
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
-from cacheproxy.upstream import limits
+from cacheproxy.upstream import limits, pool
 from cacheproxy.upstream.bodies import BytesBody, PartsBody
 from cacheproxy.upstream.contract import RequestBody, ResponseBody
+from cacheproxy.upstream.limits import AHEAD_BYTES
 from cacheproxy.upstream.origin import HttpOrigin
 from cacheproxy.upstream.reasons import Reason
 
@@ -370,6 +371,60 @@ async def test_a_slow_reader_holds_the_origin_back(connect: Connect) -> None:
         size += len(chunk)
     assert size == 64 << 20
     assert "1 idle" in repr(origin)
+
+
+def sending(size: int) -> Callable[[object], Awaitable[None]]:
+    """A server that answers ``/long`` with a body of ``size`` bytes, and all else at once."""
+
+    async def handler(peer) -> None:
+        while request := await peer.request():
+            if b"/long" not in request:
+                peer.say(OK)
+                continue
+            peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size)
+            for _ in range(size >> 16):
+                peer.say(bytes(1 << 16))
+                await peer.writer.drain()
+
+    return handler
+
+
+LONG = RequestHead(method="GET", target=b"/long")
+
+
+async def test_a_slow_reader_of_a_short_body_holds_no_connection(connect: Connect) -> None:
+    """What fits is taken in, and the connection is given to the next: many may read slowly over one connection."""
+    origin = await connect(sending(AHEAD_BYTES), max_connections=1)
+    bodies = [(await origin.send(LONG))[1] for _ in range(4)]
+    assert (await origin.send(GET))[0].status == 200
+    assert [AHEAD_BYTES] * 4 == [len(await read(body)) for body in bodies]
+
+
+async def test_slow_readers_of_long_bodies_leave_connections_to_others(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where somebody waits they may hold a quarter of them: who is behind for longest is cut off, after what came."""
+    monkeypatch.setattr(pool, "OVERDUE_S", 0.05)
+    origin = await connect(sending(32 << 20), max_connections=4)
+    bodies = [(await origin.send(LONG))[1] for _ in range(4)]
+    await until(lambda: origin.connections == {"busy": 0, "held": 4, "idle": 0})
+    async with asyncio.timeout(3):
+        assert (await origin.send(GET))[0].status == 200
+    with pytest.raises(UpstreamError, match=Reason.GAVE_WAY):
+        await read(bodies[0])
+    assert [32 << 20] * 3 == [len(await read(body)) for body in bodies[1:]]
+
+
+async def test_slow_readers_are_left_alone_where_nobody_waits(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All connections may be theirs as long as nobody else wants one; who then reads on is behind no more."""
+    monkeypatch.setattr(pool, "OVERDUE_S", 0.05)
+    origin = await connect(sending(8 << 20), max_connections=2)
+    bodies = [(await origin.send(LONG))[1] for _ in range(2)]
+    await until(lambda: origin.connections["held"] == 2)
+    assert [8 << 20] * 2 == [len(await read(body)) for body in bodies]
+    assert origin.connections == {"busy": 0, "held": 0, "idle": 2}
 
 
 async def test_a_small_body_comes_with_its_head(connect: Connect) -> None:
