@@ -821,6 +821,9 @@ class Slow:
         body = json.dumps(said if ids else said[0]).encode()
         return ResponseHead(200, Fields.of(JSON)), BytesBody(body)
 
+    def begin(self, *_: object) -> None:
+        """Never at once."""
+
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())

@@ -123,12 +123,18 @@ class Scenario:
     """Whether it is a WebSocket's handshake."""
     express: bool = False
     """Whether it is the express lane that asks."""
+    at_once: bool = False
+    """Whether the request goes to the origin at once."""
 
 
 GZIP, LONG = ("accept-encoding", "gzip"), ok(b"text " * 100, ("content-type", "text/plain"))
 PARTS = [ok(b"01234", ("content-range", "bytes 0-4/10"), ETAG, status=206)]
 SCENARIOS = {
     "miss": Scenario("/thing", [ok(b"one")]),
+    "miss-at-once": Scenario("/thing", [ok(b"one")], at_once=True),
+    "miss-at-once-with-company": Scenario("/thing", [ok(b"one")], company=(SID,), at_once=True),
+    "stream-at-once": Scenario("/thing", [drops(b"o", b"n", b"e")], at_once=True),
+    "forward-at-once": Scenario("/plain", [ok(b"one")], at_once=True),
     "miss-with-company": Scenario("/thing", [ok(b"one")], company=(SID,)),
     "stream": Scenario("/thing", [drops(b"o", b"n", b"e")]),
     "stream-with-company": Scenario("/thing", [drops(b"o", b"n", b"e")], company=(SID,)),
@@ -283,6 +289,7 @@ async def prepare(assemble: Callable[..., Any], scenario: Scenario, until: Async
         await house.ask(scenario.target, *fields)
     house.clock.pass_s(60 + scenario.stale_s if scenario.stale else 40)
     house.origin.pause = one_turn
+    house.origin.at_once = scenario.at_once
     for part in (house.store, house.leases, house.purger, house.limiter, house.sessions, house.forms):
         part.before, part.after = unless_release, unless_acquire
     # Nothing is found at hand: all is read.

@@ -63,6 +63,9 @@ class Ledger:
         version = held.version if as_met and request.method == "GET" else self.versions[thing]
         return self._said(request, version, how, in_parts=in_parts)
 
+    def begin(self, *_: object) -> None:
+        """Never at once."""
+
     def _said(self, request: RequestHead, version: int, how: str, *, in_parts: bool) -> tuple[ResponseHead, Any]:
         user = (request.fields.get(b"x-user-id") or b"-").decode()
         language = (request.fields.get(b"accept-language") or b"-").decode()
