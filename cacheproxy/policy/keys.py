@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from typing import NamedTuple
 
 from cacheproxy.policy.conditions import holds
 from cacheproxy.policy.identity import Identity
@@ -18,14 +19,13 @@ from cacheproxy.policy.lookup import cookies_of, lookup_of, user_id_of, values_o
 from cacheproxy.policy.paths import Param
 from cacheproxy.policy.query import SplitQuery, parameters, split_query
 from cacheproxy.policy.route import Route, Scope
-from cacheproxy.policy.tags import EVERYTHING, bounded, for_tenant, key_tag, path_tag, route_tag
+from cacheproxy.policy.tags import EVERYTHING, all_bounded, for_tenant, key_tag, path_tag, route_tag
 from cacheproxy.policy.templates import digest, key_part
 from cacheproxy.semantics.head import RequestHead
 
 
-@dataclass(frozen=True, slots=True)
-class CacheKey:
-    """Where a response is stored, and by which tags it can be purged."""
+class CacheKey(NamedTuple):
+    """Where a response is stored, and by which tags it can be purged. A tuple, as one is made for each request."""
 
     text: str
     tags: tuple[str, ...] = ()
@@ -66,15 +66,16 @@ def cache_key(
         return NoKey(reason)
     query = split_query(request.target, route.key_parameters, route.query) if b"?" in request.target else _NO_QUERY
     lookup = lookup_of(route, request, params, identity, query.values)
-    resource = _resource(route, request, lookup)
+    path = request.path
+    resource = route.key.render(lookup) if route.key is not None else _named_by_route(route, path)
     variation = "" if route.suffix is None else route.suffix.render(lookup)
     if resource is None or variation is None:
         return NoKey(NoKeyReason.INCOMPLETE)
-    suffix = "".join(_suffix(route, request, params, identity, query))
+    suffix = "".join(_suffix(route, request, path, params, identity, query))
     if variation:
         suffix += "~x=" + variation
     text = f"{prefix}:{_tenant(identity)}:{resource}:{route.version}"
-    tags = _tags(route, request, identity, resource, lookup)
+    tags = _tags(route, path, identity, resource, lookup)
     return CacheKey(f"{text}:{suffix}" if suffix else text, tags)
 
 
@@ -101,10 +102,8 @@ def _asks_for_bypass(route: Route, request: RequestHead) -> bool:
     return bool(rules.cookies) and any(name in rules.cookies for name, _ in cookies_of(request))
 
 
-def _resource(route: Route, request: RequestHead, lookup: Callable[[str], str | None]) -> str | None:
-    if route.key is None:
-        return f"@{key_part(route.name)}:{key_part(request.path.decode('latin-1'))}"
-    return route.key.render(lookup)
+def _named_by_route(route: Route, path: bytes) -> str:
+    return f"@{key_part(route.name)}:{key_part(path.decode('latin-1'))}"
 
 
 def _tenant(identity: Identity) -> str:
@@ -113,14 +112,16 @@ def _tenant(identity: Identity) -> str:
     return "tenant-" + ("%67lobal" if identity.tenant == "global" else key_part(identity.tenant))
 
 
-def _suffix(route: Route, request: RequestHead, params: Params, identity: Identity, query: SplitQuery) -> list[str]:
+def _suffix(
+    route: Route, request: RequestHead, path: bytes, params: Params, identity: Identity, query: SplitQuery
+) -> list[str]:
     parts = []
     if route.key_host:
         parts.append("~h=" + _host_part(request.authority))
     if request.method not in _READ:
         parts.append("~m=" + key_part(request.method))
-    if route.path is not None and route.path.spell({name: p.value for name, p in params.items()}) != request.path:
-        parts.append("~p=" + digest(request.path))
+    if route.path is not None and route.path.spell({name: p.value for name, p in params.items()}) != path:
+        parts.append("~p=" + digest(path))
     if request.scheme != "http":
         parts.append("~t=" + key_part(request.scheme))
     prefix = request.fields.get(b"x-forwarded-prefix")
@@ -148,20 +149,20 @@ _known_host = lru_cache(maxsize=1024)(_spelled_host)
 
 
 def _tags(
-    route: Route, request: RequestHead, identity: Identity, resource: str, lookup: Callable[[str], str | None]
+    route: Route, path: bytes, identity: Identity, resource: str, lookup: Callable[[str], str | None]
 ) -> tuple[str, ...]:
-    tags = [EVERYTHING, route_tag(route.name), path_tag(request.path)]
+    tags = [EVERYTHING, route_tag(route.name), path_tag(path)]
     for template in route.tags:
         tag = template.render(lookup)
         if tag:
-            tags.append(bounded(tag))
+            tags.append(tag)
     if route.key is not None:
         tags += (key_tag(resource), *route.key.prefixes)
     if route.scope in _OWN:
         user_id = user_id_of(identity, route.user_field)
         if user_id is not None:
-            tags.append(bounded(f"user:{user_id}"))
+            tags.append(f"user:{user_id}")
         if route.scope is Scope.SESSION:
-            tags.append(bounded(f"session:{identity.session_id}"))
-    each_once = tuple(dict.fromkeys(tags))
+            tags.append(f"session:{identity.session_id}")
+    each_once = all_bounded(tags)
     return for_tenant(each_once, identity.tenant) if identity.tenant else each_once

@@ -48,11 +48,14 @@ class PathPattern:
     segments: tuple[Segment, ...]
     captures: tuple[Segment, ...] = field(init=False)
     """The segments that capture something."""
+    takes_rest: bool = field(init=False)
+    """Whether it matches whatever follows its other segments."""
     _form: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Spell once what is the same in every path."""
         object.__setattr__(self, "captures", tuple(segment for segment in self.segments if segment.name))
+        object.__setattr__(self, "takes_rest", self.segments[-1].kind is Kind.PATH)
         pieces = (b"%b" if segment.name else segment.spelled.replace(b"%", b"%%") for segment in self.segments)
         object.__setattr__(self, "_form", b"/" + b"/".join(pieces))
 
@@ -209,7 +212,7 @@ def _check_pattern(text: str, pieces: list[str], segments: tuple[Segment, ...]) 
 
 
 def _spelled(kind: Kind, value: str) -> bytes:
-    if _UNRESERVED.fullmatch(value):
+    if (value.isalnum() and value.isascii()) or _UNRESERVED.fullmatch(value):
         return value.encode("ascii")
     safe = _SEGMENT_SAFE + "/" if kind is Kind.PATH else _SEGMENT_SAFE
     return quote(value, safe=safe).encode("ascii")

@@ -52,7 +52,7 @@ class Match(NamedTuple):
     @property
     def is_catch_all(self) -> bool:
         """Whether the line takes whatever is left of a path."""
-        return self.rule is not None and self.rule.path.segments[-1].kind is Kind.PATH
+        return self.rule is not None and self.rule.path.takes_rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,9 @@ class _Leaf:
 
 
 class _Node:
-    """One segment's place in the tree. ``first`` is the lowest order of any leaf in it."""
+    """One segment's place in the tree. ``first`` is the lowest order of any leaf in it, ``first_rest`` of its own rest."""
 
-    __slots__ = ("first", "here", "literals", "number", "rest", "text")
+    __slots__ = ("first", "first_rest", "here", "literals", "number", "rest", "text")
 
     def __init__(self) -> None:
         self.literals: dict[bytes, _Node] = {}
@@ -73,7 +73,7 @@ class _Node:
         self.text: _Node | None = None
         self.here: dict[tuple[str, str], _Leaf] = {}
         self.rest: dict[tuple[str, str], _Leaf] = {}
-        self.first = _FIRST_OF_NONE
+        self.first = self.first_rest = _FIRST_OF_NONE
 
 
 class _Search:
@@ -84,7 +84,7 @@ class _Search:
     def __init__(self, keys: Sequence[tuple[str, str]], raw: Sequence[bytes], *, lenient: bool) -> None:
         self.keys = keys
         self.raw = raw
-        self.segments = [decoded(segment) for segment in raw]
+        self.segments = [decoded(segment) if b"%" in segment else segment for segment in raw]
         self.lenient = lenient
         self.best: _Leaf | None = None
         self.captured: tuple[bytes, ...] = ()
@@ -139,12 +139,14 @@ class Router:
     def _add(self, order: int, route: Route, rule: MatchRule) -> None:
         node = self._root
         node.first = min(node.first, order)
-        *before, last = rule.path.segments
-        for segment in before if last.kind is Kind.PATH else rule.path.segments:
+        *before, _ = rule.path.segments
+        for segment in before if rule.path.takes_rest else rule.path.segments:
             node = _child(node, segment)
             node.first = min(node.first, order)
         leaf = _Leaf(order, route, rule)
-        leaves = node.rest if last.kind is Kind.PATH else node.here
+        leaves = node.rest if rule.path.takes_rest else node.here
+        if rule.path.takes_rest:
+            node.first_rest = min(node.first_rest, order)
         methods = rule.methods | {"HEAD"} if "GET" in rule.methods else rule.methods
         for method in methods or {_ANY}:
             leaves.setdefault((method, rule.host), leaf)
@@ -229,12 +231,12 @@ def _walk(node: _Node, at: int, captured: tuple[bytes, ...], search: _Search) ->
     if at == len(segments):
         search.offer(node.here, captured)
         return
-    if node.rest:
-        search.offer(node.rest, (*captured, b"/".join(raw[at:])))
     segment = segments[at]
     literal = node.literals.get(segment)
     if literal is not None:
         _walk(literal, at + 1, captured, search)
+    if node.rest and node.first_rest < search.bound:
+        search.offer(node.rest, (*captured, b"/".join(raw[at:])))
     if node.number is not None and (is_int(segment) or (search.lenient and is_nearly_int(segment))):
         _walk(node.number, at + 1, (*captured, raw[at]), search)
     if node.text is not None and segment:

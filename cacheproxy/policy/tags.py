@@ -48,8 +48,7 @@ def purge_tags(request: PurgeRequest) -> tuple[str, ...]:
 
 def render_tags(templates: Iterable[Template], lookup: Lookup) -> tuple[str, ...]:
     """The tags of ``templates`` under ``lookup``, without those that name what has no value."""
-    rendered = (template.render(lookup) for template in templates)
-    return tuple(dict.fromkeys(bounded(tag) for tag in rendered if tag))
+    return all_bounded([tag for template in templates if (tag := template.render(lookup))])
 
 
 def for_tenant(tags: Sequence[str], tenant: str | None) -> tuple[str, ...]:
@@ -98,6 +97,15 @@ def route_tag(name: str) -> str:
 def tenant_tag(tenant: str, tag: str = "") -> str:
     """The tag of all that a tenant has stored, or of what it has stored under ``tag``."""
     return f"@tenant/{key_part(tenant)}" + (f"/{tag}" if tag else "")
+
+
+def all_bounded(tags: Iterable[str]) -> tuple[str, ...]:
+    """``tags``, each once and ``bounded``."""
+    once = dict.fromkeys(tags)
+    together = "".join(once)
+    if len(together) <= _LONGEST_TAG_BYTES and together.isascii():
+        return tuple(once)
+    return tuple(dict.fromkeys(map(bounded, once)))
 
 
 def bounded(tag: str) -> str:

@@ -93,7 +93,7 @@ def key_part(value: str) -> str:
     All but letters, digits and ``._-`` is percent-encoded; what is over 64 bytes or holds control characters becomes
     ``!`` and its digest. The result never changes between releases (see the test vectors).
     """
-    if len(value) <= _LONGEST_PART_BYTES and _SAFE.fullmatch(value):
+    if len(value) <= _LONGEST_PART_BYTES and ((value.isalnum() and value.isascii()) or _SAFE.fullmatch(value)):
         return value
     raw = value.encode("utf-8", "surrogatepass")
     if len(raw) > _LONGEST_PART_BYTES or _CONTROL.search(raw):
