@@ -225,7 +225,7 @@ class Filler:
         outcome = Waited.LOST
         try:
             # The response may have come into the store between our look and our getting the lease.
-            result: Shared | None = await self._meanwhile.filled(job) if held.token else self._meanwhile.at_hand(job)
+            result: Shared | None = self._meanwhile.at_hand(job) if held.vacant else await self._meanwhile.filled(job)
             if isinstance(result, Filled):
                 job.leader.tell(result)
             else:

@@ -28,7 +28,7 @@ class Meanwhile:
         return await self._replaced_meanwhile(job, filled.entry)
 
     def at_hand(self, job: FillJob) -> Filled | None:
-        """What ``filled`` gives for a replica that is alone: whatever is stored is at hand."""
+        """What ``filled`` gives where nothing is stored but what is at hand."""
         filled = self._filled_by(job, self._store.peek(job.key, job.request.fields))
         return None if filled is None or _is_what_it_had(job, filled.entry) else filled
 

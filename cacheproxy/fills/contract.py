@@ -15,6 +15,8 @@ class Held:
     key: str
     token: str
     stamp: Stamp
+    vacant: bool = False
+    """Whether it is known that nothing was stored under the key when the lease was given: no need to look again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 
-from cacheproxy.client.wire import Layout, clock_args, lua, with_clock
+from cacheproxy.client.wire import Layout, lua, with_clock
 from cacheproxy.errors import StateError
 from cacheproxy.fills.contract import Held, Taken, Waited
 from cacheproxy.fills.waiters import Waiters
@@ -32,33 +32,46 @@ class RedisLeases:
     Redis TIME in tests.
     """
 
-    def __init__(self, link: Link, prefix: str, age_s: float, longest_s: float = 0.0) -> None:
-        """``hear`` must be given the bus's messages of kind ``wake``."""
+    def __init__(
+        self, link: Link, prefix: str, age_s: float, longest_s: float = 0.0, *, beside_entries: bool = False
+    ) -> None:
+        """``hear`` must be given the bus's messages of kind ``wake``.
+
+        ``beside_entries``: what is filled is on the one server that ``link`` leads to, under the keys of the leases.
+        """
         self.time_us: int | None = None
         self._link = link
-        self._layout = Layout(prefix)
+        self._beside_entries = beside_entries
+        layout = Layout(prefix)
+        self._lease, self._awaited = layout.lease, layout.awaited
+        self._clock, self._bus = (layout.clock, layout.stream), layout.bus
         self._age_s = age_s
         self._longest_s = longest_s
         self._waiters = Waiters()
-        self._renewed_until: dict[Held, float] = {}
+        self._renewed_until: dict[str, tuple[Held, float]] = {}
+        """By token."""
         self._renewing: asyncio.Task[None] | None = None
         self._forgoing: set[asyncio.Task[None]] = set()
 
     async def acquire(self, key: str, budget: Budget | None = None) -> Held | Taken:
         """The lease on ``key`` with a tag-clock stamp taken in the same step, or who has it. StateError."""
         token = secrets.token_hex(16)
-        keys = (self._layout.clock, self._layout.stream, self._layout.lease(key), self._layout.awaited(key))
-        args = (*clock_args(self.time_us), token, self._age_ms)
+        entry = (key,) if self._beside_entries else ()
+        keys = (*self._clock, self._lease(key), self._awaited(key), *entry)
+        time_us = "" if self.time_us is None else self.time_us
         try:
-            ours, first, second = await self._link.run(_ACQUIRE, keys, args, budget)
+            # the token is random: a clock that must be made may have it for its epoch
+            ours, *rest = await self._link.run(_ACQUIRE, keys, (token, time_us, token, self._age_ms), budget)
         except BaseException:
             self._forgo(key, token)
             raise
-        if ours:
-            held = Held(key, token, Stamp(first.decode(), int(second)))
-            self._keep(held)
-            return held
-        return Taken(key, first.decode(), expires_in_s=max(0, second) / 1000)
+        if not ours:
+            holder, left_ms = rest
+            return Taken(key, holder.decode(), expires_in_s=max(0, left_ms) / 1000)
+        epoch, at_us, vacant = rest
+        held = Held(key, token, Stamp(epoch.decode(), int(at_us)), vacant=bool(vacant))
+        self._keep(held)
+        return held
 
     async def wait(self, taken: Taken, patience_s: float) -> Waited:
         """Wait, holding no connection, until ``taken`` ends; at most ``patience_s``. Never raises StateError.
@@ -69,7 +82,7 @@ class RedisLeases:
 
     async def release(self, held: Held, outcome: Waited) -> None:
         """Give the lease back and wake those who wait with ``outcome``. What Redis does not take runs out by itself."""
-        self._renewed_until.pop(held, None)
+        self._renewed_until.pop(held.token, None)
         await self._give_back(held.key, held.token, outcome)
 
     def hear(self, members: Mapping[str, object]) -> None:
@@ -97,12 +110,12 @@ class RedisLeases:
     async def _give_back(self, key: str, token: str, outcome: Waited, patience_s: float | None = None) -> None:
         budget = None if patience_s is None else Budget(asyncio.get_running_loop().time() + patience_s)
         with contextlib.suppress(StateError):
-            args = (token, self._layout.bus, outcome.value)
-            await self._link.run(_RELEASE, (self._layout.lease(key), self._layout.awaited(key)), args, budget)
+            args = (token, self._bus, outcome.value)
+            await self._link.run(_RELEASE, (self._lease(key), self._awaited(key)), args, budget)
 
     def _keep(self, held: Held) -> None:
         if self._longest_s > self._age_s:
-            self._renewed_until[held] = asyncio.get_running_loop().time() + self._longest_s
+            self._renewed_until[held.token] = held, asyncio.get_running_loop().time() + self._longest_s
             if self._renewing is None:
                 self._renewing = asyncio.get_running_loop().create_task(self._renew(), name="leases")
 
@@ -111,15 +124,15 @@ class RedisLeases:
             while self._renewed_until:
                 await asyncio.sleep(self._age_s / _RENEWALS)
                 now = asyncio.get_running_loop().time()
-                self._renewed_until = {held: until for held, until in self._renewed_until.items() if now < until}
-                await asyncio.gather(*map(self._renew_one, self._renewed_until))
+                self._renewed_until = {token: kept for token, kept in self._renewed_until.items() if now < kept[1]}
+                await asyncio.gather(*[self._renew_one(held) for held, _ in self._renewed_until.values()])
         finally:
             self._renewing = None
 
     async def _renew_one(self, held: Held) -> None:
         with contextlib.suppress(StateError):
             budget = Budget(asyncio.get_running_loop().time() + self._age_s / _RENEWALS)
-            await self._link.run(_RENEW, (self._layout.lease(held.key),), (held.token, self._age_ms), budget)
+            await self._link.run(_RENEW, (self._lease(held.key),), (held.token, self._age_ms), budget)
 
 
 class MemoryLeases:
@@ -166,7 +179,7 @@ class NoLeases:
 
     async def acquire(self, key: str, budget: Budget | None = None) -> Held:
         """Always held. StateError if ``begin`` raises it."""
-        return Held(key, "", await self._begin(budget))
+        return Held(key, "", await self._begin(budget), vacant=True)
 
     async def wait(self, taken: Taken, patience_s: float) -> Waited:  # noqa: ARG002 - there is nobody to wait for
         """LOST at once: nobody holds anything."""

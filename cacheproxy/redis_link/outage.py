@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from cacheproxy.errors import StateError
-from cacheproxy.redis_link.breaker import Breaker
+from cacheproxy.redis_link.breaker import Breaker, Position
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ class Outage:
     @property
     def over(self) -> bool:
         """Whether calls may pass."""
-        return self._breaker.closed
+        return self._breaker.position is Position.CLOSED
 
     def answered(self) -> None:
         """Count a call that was answered."""

@@ -23,6 +23,7 @@ from cacheproxy.invalidation.tag_clock import TagClock
 from cacheproxy.limits.replicas import Replicas
 from cacheproxy.policy.identity import SessionRules
 from cacheproxy.policy.route import Policy
+from cacheproxy.redis_link.cluster import ClusterLink
 from cacheproxy.redis_link.connect import Roles, Tuning, connect
 from cacheproxy.redis_link.contract import Role
 from cacheproxy.redis_link.embedded import start_embedded
@@ -164,7 +165,9 @@ def _shared(given: _Given, roles: Roles) -> State:
     receipts = Receipts(settings.instance_id, clock=clock)
     purger = RedisPurger(tag_clock, mirrors, receipts)
     given.stack.push_async_callback(purger.aclose)
-    leases = RedisLeases(roles.bus, settings.prefix, LEASE_AGE_S, LONGEST_FILL_S)
+    # the nodes of a cluster have their keys apart, as two servers have
+    together = roles.cache is roles.bus and not isinstance(roles.bus, ClusterLink)
+    leases = RedisLeases(roles.bus, settings.prefix, LEASE_AGE_S, LONGEST_FILL_S, beside_entries=together)
     given.stack.push_async_callback(leases.aclose)
     parts = BusParts(
         clock=tag_clock,

@@ -62,6 +62,18 @@ async def test_a_release_that_was_heard_before_the_wait_is_not_missed(pair):
     assert await pair.two.wait(taken, 60) is Waited.FILLED
 
 
+async def test_a_lease_tells_whether_there_is_anything_to_be_found(roles):
+    """Beside the entries it is known, in the same step, that nothing has come in meanwhile; elsewhere it is not."""
+    beside = RedisLeases(roles.cache, "test", 30, beside_entries=True)
+    assert (await beside.acquire("k")).vacant
+    await roles.cache.call("SET", "stored", "entry")
+    await roles.cache.call("SET", "expiring", "entry", "PX", 60_000)
+    assert not (await beside.acquire("stored")).vacant
+    assert not (await beside.acquire("expiring")).vacant
+    assert not (await RedisLeases(roles.cache, "test", 30).acquire("elsewhere")).vacant
+    await beside.aclose()
+
+
 async def test_a_lease_that_nobody_waits_for_ends_in_silence(redis_pair):
     """Every replica would have to hear of it: only of those that are awaited they do."""
     pair, heard = redis_pair(30), []
