@@ -211,7 +211,7 @@ class Settings(BaseSettings):
 
 def misspelt(environ: Mapping[str, str]) -> Iterator[Fault]:
     """A caution for each variable that is nearly a setting, and so is read by nobody."""
-    known = _variables()
+    known = variables()
     stems = {name.removeprefix(_PREFIX): name for name in known}
     for name, value in environ.items():
         if not name.startswith(_PREFIX) or name in known or value.startswith(_OF_KUBERNETES):
@@ -221,13 +221,16 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[Fault]:
             yield Fault(f"this is no setting, and changes nothing; did you mean `{stems[close[0]]}`?", name)
 
 
-def _variables() -> frozenset[str]:
-    """Every name under which the environment may give a setting."""
-    named: set[str] = {f"{name}_FILE" for name in _SECRET_FILES}
-    for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        named.update(map(str, alias.choices) if isinstance(alias, AliasChoices) else [_PREFIX + name.upper()])
-    return frozenset(named)
+def variables_of(field: str) -> tuple[str, ...]:
+    """The names under which the environment may give the setting ``field``."""
+    alias = Settings.model_fields[field].validation_alias
+    return tuple(map(str, alias.choices)) if isinstance(alias, AliasChoices) else (_PREFIX + field.upper(),)
+
+
+def variables() -> frozenset[str]:
+    """Every name under which the environment may give a setting, or the file that holds it."""
+    files = (f"{name}_FILE" for name in _SECRET_FILES)
+    return frozenset(files).union(*map(variables_of, Settings.model_fields))
 
 
 def _from_files(environ: Mapping[str, str]) -> dict[str, Any]:
