@@ -35,3 +35,7 @@ class History:
     def reaches(self, at_us: int) -> bool:
         """Whether it holds every record after ``at_us``."""
         return self.since_us <= at_us
+
+    def last_before(self, at_us: int) -> int:
+        """The latest record up to ``at_us`` that it knows of: another than that itself is where it parted from it."""
+        return max((record.at_us for record in self.records if record.at_us <= at_us), default=self.since_us)

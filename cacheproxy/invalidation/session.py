@@ -110,7 +110,8 @@ class Session:
         known_us = at.at_us if at is not None and at.epoch == beat.epoch else beat.last_us
         mapped_us = beat.mapped_us or 0
         history = await self._history(min(known_us, mapped_us), beat.last_us)
-        self._follower.begin(beat, history)
+        for lost in self._follower.begin(beat, history):
+            await self._parts.purger.purge_soon(lost)
         for record in history.records:
             self._take_record(record, mapped_us)
         if beat.mapped_us is not None and not history.reaches(beat.mapped_us):

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import pytest
 
 from cacheproxy.errors import StateError
-from cacheproxy.invalidation.contract import Applied, PurgeMode
+from cacheproxy.invalidation.contract import Applied, Purge, PurgeMode
 from cacheproxy.invalidation.follower import Follower
 from cacheproxy.invalidation.messages import BeatSaid, EventRecord, PurgeRecord
 from cacheproxy.invalidation.mirrors import Mirrors
 from cacheproxy.invalidation.observer import Unobserved
+from cacheproxy.invalidation.outbox import EVERYTHING
 from cacheproxy.invalidation.replay import History
 from cacheproxy.invalidation.tag_clock import Beat
 
@@ -163,3 +164,34 @@ async def test_held_mirrors_follow_and_do_not_answer(ledger):
     mirrors.hold()
     mirrors.let_go()
     assert not ledger.trusted
+
+
+async def test_a_clock_that_went_back_is_told_what_it_lost(follower):
+    """Redis came back from an older copy: what this replica saw purged since is purged again, and nothing else."""
+    for at_us, after_us, tag in ((12, 10, "kept"), (14, 12, "lost"), (16, 14, "too")):
+        follower.follow(purge(at_us, after_us))
+        follower.apply(Applied(epoch="e", at_us=at_us, tags=(tag,), mode=PurgeMode.HARD), "purge")
+    assert follower.begin(beat(12), history(12)) == [Purge(tags=("lost", "too"))]
+    assert follower.position.at_us == 12
+
+
+async def test_a_clock_that_went_back_and_on_is_followed_from_where_it_is(follower):
+    """Others have purged since: the stream goes past this replica's place without having it, and is no gap to mend."""
+    follower.follow(purge(12, after_us=10))
+    follower.apply(Applied(epoch="e", at_us=12, tags=("lost",), mode=PurgeMode.SOFT), "purge")
+    lost = follower.begin(beat(15), history(15, purge(15, after_us=10)))
+    assert lost == [Purge(tags=("lost",), mode=PurgeMode.SOFT)]
+    assert follower.follow(purge(17, after_us=15))
+
+
+@pytest.mark.parametrize("place", [5, 11])
+async def test_a_clock_that_went_back_further_than_is_remembered_loses_everything(follower, place):
+    """Before this replica listened, or to a record that it never saw: anything may have been purged since."""
+    follower.follow(purge(12, after_us=10))
+    assert follower.begin(beat(place), history(place)) == [EVERYTHING]
+
+
+async def test_an_epoch_that_comes_back_loses_everything(follower):
+    """What was purged in between was judged by another clock; one that is new has nothing to lose."""
+    assert not follower.begin(beat(3, epoch="f"), history(3))
+    assert follower.begin(beat(10), history(10)) == [EVERYTHING]
