@@ -112,15 +112,7 @@ def lay_way(ends: Ends, active: Active, stack: AsyncExitStack) -> RequestWay:
         budget_s=settings.redis_budget,
         loop_id=loop_id,
     )
-    passing = Passing(
-        origin=side,
-        forwarder=forwarder,
-        shelf=state.l1,
-        hit_for_miss=hit_for_miss,
-        journal=journal,
-        recorder=ends.metrics,
-        clock=clock,
-    )
+    passing = _passing(ends, side, forwarder, hit_for_miss, journal)
     lanes = Lanes(
         express=_express(ends, engine, admission, journal), passing=PassingLane(passing, lambda: engine.active)
     )
@@ -181,6 +173,18 @@ def _forwarder(ends: Ends, side: OriginSide, carrier: Carrier, stack: AsyncExitS
     stack.push_async_callback(tasks.drain, DRAIN_S)
     posted = Posted(carrier, ends.state.purger, ends.degrade, tasks, ends.clock)
     return Forwarder(side, ends.state.purger, posted, tasks, ends.metrics)
+
+
+def _passing(ends: Ends, side: OriginSide, forwarder: Forwarder, hit_for_miss: HitForMiss, journal: Journal) -> Passing:
+    return Passing(
+        origin=side,
+        forwarder=forwarder,
+        shelf=ends.state.l1,
+        hit_for_miss=hit_for_miss,
+        journal=journal,
+        recorder=ends.metrics,
+        clock=ends.clock,
+    )
 
 
 def _express(ends: Ends, engine: Engine, admission: Admission, journal: Journal) -> ExpressLane:
