@@ -86,7 +86,7 @@ class Adapter:
         arrived = self._rest_lately(rest, scheme, peer)
         if arrived.framing.upgrades:
             return self._read(raw, scheme, peer)  # whose head must fit whole into what reads it next
-        return Arrived(arrived.request.with_target(target), arrived.framing, arrived.client, peer)
+        return Arrived(arrived.request.with_target(target), arrived.framing, arrived.client, scheme, peer)
 
     def _read(self, raw: bytes, scheme: str, peer: str) -> Arrived:
         request, framing = parse_head(raw, scheme)
