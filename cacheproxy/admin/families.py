@@ -24,6 +24,7 @@ COUNTERS: dict[Event, Family] = {
     Event.BUS_GAP: Family("cacheproxy_bus_gaps", "Times that the bus was lost."),
     Event.RATE_LIMIT: Family("cacheproxy_ratelimit_decisions", "Decisions of the rate limits.", ("rule", "decision")),
     Event.STATE_ERROR: Family("cacheproxy_state_errors", "Times we did without Redis.", ("role", "reason")),
+    Event.GAVE_WAY: Family("cacheproxy_slow_readers_cut_off", "Downloads cut off, as others waited for a connection."),
     Event.EVICTED: Family("cacheproxy_l1_evictions", "Responses dropped from memory to make room."),
     Event.CORRUPT: Family("cacheproxy_corrupt_entries", "Values in Redis that were no entries, each a miss."),
     Event.REFUSED: Family("cacheproxy_refused_requests", "Requests refused for what they were.", ("reason",)),
@@ -37,6 +38,9 @@ LEVELS: dict[Level, Family] = {
     Level.L1_BYTES: Family("cacheproxy_l1_bytes", "Memory used by the in-process cache."),
     Level.L1_ENTRIES: Family("cacheproxy_l1_entries", "Responses in the in-process cache."),
     Level.CLIENT_CONNECTIONS: Family("cacheproxy_client_connections", "Open client connections."),
+    Level.UPSTREAM_CONNECTIONS: Family(
+        "cacheproxy_upstream_connections", "Connections to the origin: busy, idle, or held by slow readers.", ("state",)
+    ),
     Level.LIMITS_DEGRADED: Family("cacheproxy_ratelimit_degraded", "1 while limits do without Redis."),
     Level.FLIGHTS: Family("cacheproxy_flights", "Fills under way in this process."),
 }

@@ -49,6 +49,11 @@ class HttpOrigin:
         """How many there are, by what they do (``Pool.counts``)."""
         return self._pool.counts
 
+    @property
+    def gave_way(self) -> int:
+        """How many slow readers lost their connection to others."""
+        return self._pool.gave_way
+
     async def send(
         self,
         request: RequestHead,

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from cacheproxy.upstream.connection import Connection
 from cacheproxy.upstream.reasons import Reason, failure
 
-OVERDUE_S = 1.0
-"""A client that took nothing of a body for so long, with all that is read ahead of it, may have to give way."""
+OVERDUE_S = 0.25
+"""A client that is behind for so long, with all that is read ahead of it, may have to give way."""
 
 Grant = Connection | None
 """What a waiter is given: a connection, or a place in which to open one."""
@@ -28,6 +28,7 @@ class Pool:
         self._dial = dial
         self._size = size
         self._wait_s = wait_s
+        self._overdue_s = min(OVERDUE_S, wait_s / 4)
         self._keepalive_s = keepalive_s
         self._taken = 0
         self._connections: set[Connection] = set()
@@ -36,6 +37,8 @@ class Pool:
         self._sweep: asyncio.TimerHandle | None = None
         self._press: asyncio.TimerHandle | None = None
         self._closed = False
+        self.gave_way = 0
+        """How many slow readers lost their connection to somebody who waited for one."""
 
     def __repr__(self) -> str:
         """Count what is in it."""
@@ -130,10 +133,11 @@ class Pool:
         """
         self._press = None
         while self._waiters:
-            overdue = [connection for connection in self._connections if connection.paused_s >= OVERDUE_S]
+            overdue = [connection for connection in self._connections if connection.paused_s >= self._overdue_s]
             if len(overdue) <= self._size // 4:
-                self._press = asyncio.get_running_loop().call_later(OVERDUE_S / 4, self._make_room)
+                self._press = asyncio.get_running_loop().call_later(self._overdue_s / 2, self._make_room)
                 return
+            self.gave_way += 1
             last = max(overdue, key=lambda connection: connection.paused_s)
             last.fail(failure(Reason.GAVE_WAY, f"others waited for one of {self._size} connections"))
 

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -118,6 +119,7 @@ async def assemble(
     origin = ReplaceableOrigin(policy.upstream)
     stack.push_async_callback(origin.aclose)
     await origin.start()
+    _watch_origin(metrics, origin)
     ends = Ends(settings=settings, state=state, origin=origin, metrics=metrics, clock=clock, degrade=Degrade(metrics))
     return _application(ends, lay_way(ends, Active(policy, router), stack), feed)
 
@@ -162,6 +164,16 @@ def _application(ends: Ends, way: RequestWay, feed: Feed) -> Application:
             warmer=warmer,
         ),
     )
+
+
+def _watch_origin(metrics: Metrics, origin: ReplaceableOrigin) -> None:
+    metrics.watch_total(Event.GAVE_WAY, lambda: origin.gave_way)
+    for doing in origin.connections:
+        metrics.watch(Level.UPSTREAM_CONNECTIONS, partial(_connections, origin, doing), doing)
+
+
+def _connections(origin: ReplaceableOrigin, doing: str) -> float:
+    return float(origin.connections[doing])
 
 
 def _watch(metrics: Metrics, state: State) -> None:

@@ -23,6 +23,16 @@ class ReplaceableOrigin:
         """What the last probe found; None where there was none."""
         return self._prober.healthy
 
+    @property
+    def connections(self) -> dict[str, int]:
+        """How many there are, by what they do (``upstream.pool.Pool.counts``)."""
+        return self._origin.connections
+
+    @property
+    def gave_way(self) -> int:
+        """How many slow readers lost their connection to others, since the start."""
+        return sum(origin.gave_way for origin in (*self._before, self._origin))
+
     async def start(self) -> None:
         """Begin to probe."""
         await self._prober.__aenter__()

@@ -65,6 +65,11 @@ def get(path: bytes, *lines: bytes, method: bytes = b"GET") -> bytes:
     return b"%b %b HTTP/1.1\r\nHost: a.example\r\n%b\r\n" % (method, path, b"".join(line + b"\r\n" for line in lines))
 
 
+def metrics_of(sidecar) -> str:
+    """What it tells Prometheus."""
+    return httpx.get(sidecar.admin + "/metrics", trust_env=False).text
+
+
 # The origin
 
 
@@ -200,6 +205,21 @@ def test_bodies_that_do_not_come_hold_up_nobody(alone, raw_origin, connect, fram
     for wire in slow:
         wire.reset()
     eventually(lambda: connect(alone).ask(get(other, b"Content-Length: 0", method=b"POST")).status == 200)
+
+
+def test_bodies_that_nobody_takes_hold_up_nobody(alone, raw_origin, connect) -> None:
+    """(slow read) More clients that read nothing than there are connections, beside as many that send nothing."""
+    path, up = raw_origin.path("/big"), raw_origin.path("/up")
+    raw_origin.only(path, ok(b"x" * (32 << 20)))
+    slow = [connect(alone).send(get(up, b"Content-Length: 9", method=b"POST") + b"hello") for _ in range(100)]
+    eventually(lambda: len(raw_origin.seen(up)) >= 32)
+    slow += [connect(alone).send(get(path)) for _ in range(40)]
+    eventually(lambda: 'state="held"} 32.0' in metrics_of(alone))
+    assert [200] * 10 == [connect(alone).ask(get(raw_origin.path("/c"))).status for _ in range(10)]
+    assert "cacheproxy_slow_readers_cut_off_total 0.0" not in metrics_of(alone)
+    for wire in slow:
+        wire.reset()
+    eventually(lambda: 'state="held"} 0.0' in metrics_of(alone))
 
 
 def test_a_leader_that_leaves_costs_nobody_anything(alone, raw_origin, connect) -> None:

@@ -410,6 +410,7 @@ async def test_slow_readers_of_long_bodies_leave_connections_to_others(
     await until(lambda: origin.connections == {"busy": 0, "held": 4, "idle": 0})
     async with asyncio.timeout(3):
         assert (await origin.send(GET))[0].status == 200
+    assert origin.gave_way == 1
     with pytest.raises(UpstreamError, match=Reason.GAVE_WAY):
         await read(bodies[0])
     assert [32 << 20] * 3 == [len(await read(body)) for body in bodies[1:]]

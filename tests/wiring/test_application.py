@@ -170,6 +170,8 @@ async def test_what_happens_is_measured(start) -> None:
         'cacheproxy_upstream_requests_total{outcome="ok"} 1.0',
         "cacheproxy_l1_entries 1.0",
         "cacheproxy_flights 0.0",
+        'cacheproxy_upstream_connections{state="idle"} 1.0',
+        'cacheproxy_upstream_connections{state="held"} 0.0',
     ):
         assert line in text, text
 
