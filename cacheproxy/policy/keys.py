@@ -19,7 +19,7 @@ from cacheproxy.policy.lookup import cookies_of, lookup_of, user_id_of, values_o
 from cacheproxy.policy.paths import Param
 from cacheproxy.policy.query import SplitQuery, parameters, split_query
 from cacheproxy.policy.route import Route, Scope
-from cacheproxy.policy.tags import EVERYTHING, all_bounded, for_tenant, key_tag, path_tag, route_tag
+from cacheproxy.policy.tags import EVERYTHING, OF_KEY, all_bounded, for_tenant, path_tag, route_tag
 from cacheproxy.policy.templates import digest, key_part
 from cacheproxy.semantics.head import RequestHead
 
@@ -157,7 +157,7 @@ def _tags(
         if tag:
             tags.append(tag)
     if route.key is not None:
-        tags += (key_tag(resource), *route.key.prefixes)
+        tags += (OF_KEY + resource, *route.key.prefixes)
     if route.scope in _OWN:
         user_id = user_id_of(identity, route.user_field)
         if user_id is not None:

@@ -63,7 +63,7 @@ class _Leaf:
 
 
 class _Node:
-    """One segment's place in the tree. ``first`` is the lowest order of any leaf in it, ``first_rest`` of its own rest."""
+    """One segment's place in the tree. ``first`` is the lowest order of any leaf in it, ``first_rest`` of ``rest``."""
 
     __slots__ = ("first", "first_rest", "here", "literals", "number", "rest", "text")
 
@@ -119,7 +119,8 @@ class Router:
             if path == b"*":
                 return None
             raise ClientError(400, "ambiguous-path", "the target is not in origin-form")
-        name, segments = canonical_host(host), segments_of(path)
+        name = canonical_host(host) if self._hosts else _ANY
+        segments = segments_of(path)
         exact = self._find(method, segments, name)
         readings = [segments]
         if not is_plain(path):
@@ -225,25 +226,32 @@ def _child(node: _Node, segment: Segment) -> _Node:
 
 
 def _walk(node: _Node, at: int, captured: tuple[bytes, ...], search: _Search) -> None:
-    if node.first >= search.bound:
-        return
+    """Offer what is under ``node``. The last way down is walked on rather than called: mostly there is one."""
     raw, segments = search.raw, search.segments
-    if at == len(segments):
-        search.offer(node.here, captured)
-        return
-    segment = segments[at]
-    literal = node.literals.get(segment)
-    if literal is not None:
-        _walk(literal, at + 1, captured, search)
-    if node.rest and node.first_rest < search.bound:
-        search.offer(node.rest, (*captured, b"/".join(raw[at:])))
-    if node.number is not None and (is_int(segment) or (search.lenient and is_nearly_int(segment))):
-        _walk(node.number, at + 1, (*captured, raw[at]), search)
-    if node.text is not None and segment:
-        _walk(node.text, at + 1, (*captured, raw[at]), search)
+    while node.first < search.bound:
+        if at == len(segments):
+            search.offer(node.here, captured)
+            return
+        if node.rest and node.first_rest < search.bound:
+            search.offer(node.rest, (*captured, b"/".join(raw[at:])))
+        segment, literal, number, text = segments[at], node.literals.get(segments[at]), node.number, node.text
+        at += 1
+        if literal is not None:
+            if number is None and text is None:
+                node = literal
+                continue
+            _walk(literal, at, captured, search)
+        captured = (*captured, raw[at - 1])
+        if number is not None and (is_int(segment) or (search.lenient and is_nearly_int(segment))):
+            _walk(number, at, captured, search)
+        if text is None or not segment:
+            return
+        node = text
 
 
 def _param(raw: bytes, kind: Kind) -> Param:
+    if raw.isalnum() and kind is not Kind.INT:
+        return Param(raw, raw.decode("ascii"))
     value = decoded(raw)
     return Param(raw, int_text(value) if kind is Kind.INT and is_int(value) else text_of(value))
 

@@ -11,7 +11,10 @@ from cacheproxy.policy.paths import decoded, text_of
 from cacheproxy.policy.templates import Lookup, Template, digest, key_part
 
 EVERYTHING = "*"
+OF_KEY = "@key/"
+"""Before a rendered key template: the tag of what is stored under it."""
 _LONGEST_TAG_BYTES = 256
+_LONGEST_PLAIN_PATH_BYTES = _LONGEST_TAG_BYTES - len("@path")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +76,13 @@ def key_tag(key: str) -> str:
         return bounded(key)
     if "*" in key or not key:
         raise ValueError(f"the key `{key}` is not a whole key; a beginning is written as `articles:list:*`")
-    return bounded("@key/" + key)
+    return bounded(OF_KEY + key)
 
 
 def path_tag(path: bytes) -> str:
     """The tag of a path, however it is percent-encoded."""
+    if len(path) < _LONGEST_PLAIN_PATH_BYTES and path.isascii() and b"%" not in path:
+        return "@path" + path.decode("ascii")
     return bounded("@path" + text_of(decoded(path)))
 
 

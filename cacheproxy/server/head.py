@@ -62,6 +62,10 @@ class _Collector:
         self.pairs.append((name.lower(), value.strip(b" \t")))
 
 
+_UNHEARD = object()
+"""What llhttp reads where only its verdict counts."""
+
+
 def split_head(buffer: bytes) -> tuple[bytes, bytes] | None:
     """The head at the front of ``buffer``, and what is behind it; None while it is not complete.
 
@@ -87,7 +91,7 @@ def split_target(raw: bytes) -> tuple[bytes, bytes] | None:
     if line is None or len(line["target"]) > MAX_TARGET_BYTES:
         return None
     try:
-        httptools.HttpRequestParser(_Collector()).feed_data(b"GET %b HTTP/1.1\r\n\r\n" % line["target"])
+        httptools.HttpRequestParser(_UNHEARD).feed_data(b"GET %b HTTP/1.1\r\n\r\n" % line["target"])
     except httptools.HttpParserError:
         return None
     return line["target"], b"%b / %b" % (line["method"], raw[line.end() :])

@@ -38,8 +38,8 @@ def render_head(
         pairs.append((b"connection", b"close"))
     elif version == "1.0":
         pairs.append((b"connection", b"keep-alive"))
-    own = reply.fields.without(_FRAMING)
-    return b"".join((STATUS_LINES[reply.status], *_lines(own.pairs), *_lines(pairs), b"\r\n")), chunked, close
+    lines = _lines((*reply.fields.without(_FRAMING).pairs, *pairs))
+    return b"".join((STATUS_LINES[reply.status], *lines, b"\r\n")), chunked, close
 
 
 def _framing(reply: Reply, *, head_only: bool, close: bool, version: str) -> tuple[list[Pair], bool, bool]:
