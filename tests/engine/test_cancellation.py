@@ -444,11 +444,12 @@ async def test_cut_anywhere_nothing_leaks(assemble, scenario: Scenario, how: Cut
     assert await cut_everywhere(assemble, scenario, how) or how in ENGINES_OWN
 
 
-def awaits_of(file: Path) -> set[Site]:
-    """Every suspension point in ``file``."""
-    tree = ast.walk(ast.parse(file.read_text()))
-    awaited = (node for node in tree if isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith))
-    return {(file.name, node.lineno, node.col_offset) for node in awaited}
+def awaits_of(file: Path) -> Iterator[list[Site]]:
+    """Every suspension point in ``file``: where it may be said to be. Python 3.13 has an ``async with`` at its item."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith):
+            items = [item.context_expr for item in node.items] if isinstance(node, ast.AsyncWith) else []
+            yield [(file.name, place.lineno, place.col_offset) for place in (node, *items)]
 
 
 async def cut_draining(turns: int, work: Coroutine[Any, Any, object]) -> set[Site]:
@@ -485,5 +486,4 @@ async def test_every_await_was_cut(assemble) -> None:
     for scenario in SCENARIOS.values():
         for how in Cut:
             met |= await cut_everywhere(assemble, scenario, how)
-    expected = {site for file in ENGINE.glob("*.py") for site in awaits_of(file)}
-    assert [] == sorted(expected - met)
+    assert [] == [sites for file in ENGINE.glob("*.py") for sites in awaits_of(file) if met.isdisjoint(sites)]
