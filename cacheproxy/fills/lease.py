@@ -90,6 +90,10 @@ class RedisLeases:
         with contextlib.suppress(ValueError):
             self._waiters.wake(str(members.get("token")), Waited(members.get("outcome")))
 
+    def deaf(self) -> None:
+        """The bus broke, or is back after that, and a word may have been missed: whoever waits competes again."""
+        self._waiters.wake_all()
+
     async def aclose(self) -> None:
         """Renew nothing any more."""
         if self._renewing is not None:

@@ -43,3 +43,9 @@ class Waiters:
         for future in self._waiting.get(token, ()):
             if not future.done():
                 future.set_result(outcome)
+
+    def wake_all(self) -> None:
+        """The word for which anybody waits may never come: they find out for themselves what became of their leases."""
+        for future in [each for waiting in self._waiting.values() for each in waiting]:
+            if not future.done():
+                future.set_result(Waited.LOST)

@@ -76,4 +76,5 @@ class Bus:
                 log.exception("bus_failed")
             finally:
                 self._follower.distrust()
+                self._parts.on_break()
             await asyncio.sleep(random.uniform(wait_s / 2, wait_s))  # noqa: S311 - spreads replicas, hides nothing

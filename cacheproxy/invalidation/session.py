@@ -41,7 +41,11 @@ OnMessage = Callable[[str, Mapping[str, object]], None]
 """Called with the kind and members of each message that is for another room."""
 
 
-def _ignore(_kind: str, _members: Mapping[str, object]) -> None:
+OnBreak = Callable[[], None]
+"""Called when messages for other rooms may have been missed: the connection broke, or there is one again."""
+
+
+def _ignore(*_members: object) -> None:
     """Nobody listens."""
 
 
@@ -55,6 +59,7 @@ class BusParts:
     purger: Purger
     receipts: Receipts
     on_message: OnMessage = _ignore
+    on_break: OnBreak = _ignore
     observer: BusObserver = field(default_factory=Unobserved)
     heartbeat_s: float = HEARTBEAT_S
     time: Clock = field(default_factory=SystemClock)
@@ -85,6 +90,7 @@ class Session:
             self._rules.channels, self._rules.patterns, sharded=(bus,)
         )
         self._parts.receipts.listen()
+        self._parts.on_break()
         inbox = Inbox(subscription)
         beating = None
         try:

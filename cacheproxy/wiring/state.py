@@ -176,6 +176,7 @@ def _shared(given: _Given, roles: Roles) -> State:
         purger=purger,
         receipts=receipts,
         on_message=_waking(leases),
+        on_break=leases.deaf,
         observer=BusNotes(given.recorder, given.feed),
         time=clock,
     )

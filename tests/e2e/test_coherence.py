@@ -335,6 +335,22 @@ def test_a_killed_holder_is_followed_within_the_lease_age(replicas, things, valk
     assert things.asked["/v/1"] == 2
 
 
+def test_nobody_waits_for_a_lease_that_went_with_redis(replicas, things, fresh_valkey, meanwhile) -> None:
+    """No word will come, and no lease runs out: who waited asks the origin, and at once."""
+    holder, two = replicas(2, fresh_valkey.url)
+    things.gate.clear()
+    answers = [meanwhile(holder.url + "/v/1")]
+    things.until_asked("/v/1", 1)
+    answers += [meanwhile(two.url + "/v/1") for _ in range(10)]
+    until(lambda: waits_for_lease(two))
+    killed_at = time.monotonic()
+    fresh_valkey.kill()
+    things.until_asked("/v/1", 2)
+    assert time.monotonic() - killed_at < LEASE_AGE_S / 2
+    things.gate.set()
+    assert {answer.result().status_code for answer in answers} == {200}
+
+
 def waits_for_lease(sidecar: Sidecar) -> bool:
     """Whether it has found that another replica fills."""
     lines = get(sidecar.admin + "/metrics").text.splitlines()

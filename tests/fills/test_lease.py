@@ -49,6 +49,17 @@ async def test_who_waits_is_woken_with_the_outcome(pair, outcome):
     assert await asyncio.gather(*waits) == [outcome] * 6
 
 
+async def test_who_may_have_missed_a_word_competes_again(redis_pair):
+    """The bus broke: every waiter finds out for itself what became of the lease it waits for."""
+    pair = redis_pair(30)
+    await pair.one.acquire("k")
+    taken = await pair.two.acquire("k")
+    waits = [asyncio.create_task(pair.two.wait(taken, 60)) for _ in range(3)]
+    await asyncio.sleep(0)
+    pair.two.deaf()
+    assert await asyncio.gather(*waits) == [Waited.LOST] * 3
+
+
 async def test_a_release_that_was_heard_before_the_wait_is_not_missed(pair):
     """The word that a lease has ended may come before its waiter has begun to wait."""
     held = await pair.one.acquire("k")
