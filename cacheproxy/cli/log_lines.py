@@ -28,7 +28,8 @@ class LogLines:
         self._fd = fd
         self._notice = notice
         self._limit = limit_bytes
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._waiting: list[str] = []
         self._waiting_bytes = 0
         self._writing = False
@@ -40,13 +41,14 @@ class LogLines:
 
     def msg(self, line: str) -> None:
         """Have ``line`` written soon, or drop it where too much is waiting."""
-        with self._changed:
+        with self._lock:
             if self._waiting_bytes + len(line) > self._limit:
                 self._count_dropped(1)
                 return
+            if not self._waiting:
+                self._changed.notify_all()
             self._waiting.append(line)
             self._waiting_bytes += len(line)
-            self._changed.notify_all()
 
     debug = info = warning = error = critical = msg
 

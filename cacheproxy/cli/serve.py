@@ -1,18 +1,19 @@
 """``cacheproxy serve``: run the sidecar."""
 
-import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import uvloop
 
 from cacheproxy.cli.log_lines import LineHandler, LogLines
 from cacheproxy.cli.plain_structlog import structlog
+from cacheproxy.engine.access_line import ENCODED, moment
+from cacheproxy.engine.record import WriteLine
 from cacheproxy.engine.recorder import Event
 from cacheproxy.policy.load import load_policy
 from cacheproxy.policy.route import Policy
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict
 
 _STDOUT, _STDERR = 1, 2
-_ENCODED = json.JSONEncoder(default=repr).encode
 
 
 def run(settings: Settings) -> int:
@@ -53,7 +53,8 @@ def run_to_its_end(serving: Coroutine[None, None, None]) -> int:
 
 async def _serve(settings: Settings, policy: Policy, router: Router, lines: LogLines) -> None:
     async with AsyncExitStack() as stack:
-        application = await assemble(settings, policy, router, stack)
+        write_line = access_lines(lines, settings.log_level)
+        application = await assemble(settings, policy, router, stack, write_line=write_line)
         application.metrics.watch_total(Event.LOG_DROPPED, lambda: lines.dropped)
         await application.serve()
 
@@ -72,13 +73,18 @@ def log_as_json(level: str) -> LogLines:
     return lines
 
 
+def access_lines(lines: LogLines, level: str) -> WriteLine | None:
+    """Where the access log's lines go, past structlog; None where ``level`` leaves them out, as structlog does."""
+    return lines.msg if logging.getLevelNamesMapping()[level.upper()] <= logging.INFO else None
+
+
 def _rendered(logger: object, level: str, line: "EventDict") -> str:
-    """``line`` as JSON. In one step, as there is a line for every request that is no hit."""
+    """``line`` as JSON. The access log's lines, which are many, are made in ``engine.access_line``."""
     line["level"] = level
-    line["at"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    line["at"] = moment(time.time())
     if "exc_info" in line:
         line = structlog.processors.format_exc_info(logger, level, line)
-    return _ENCODED(line)
+    return ENCODED(line)
 
 
 def _dropped(lines: int) -> str:

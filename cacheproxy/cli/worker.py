@@ -4,7 +4,7 @@ import signal
 import sys
 from pathlib import Path
 
-from cacheproxy.cli.serve import log_as_json, run_to_its_end
+from cacheproxy.cli.serve import access_lines, log_as_json, run_to_its_end
 from cacheproxy.errors import PolicyError
 from cacheproxy.server.leash import end_when_let_go, first_line
 from cacheproxy.server.workers import MISUSED
@@ -21,7 +21,7 @@ def main() -> int:
         settings = Settings.load(**job.settings)
         end_when_let_go(Path(job.directory), settings.drain_delay + settings.drain_timeout + LINGER_S)
         lines = log_as_json(settings.log_level)
-        return run_to_its_end(work(job, settings, lambda: lines.dropped))
+        return run_to_its_end(work(job, settings, lambda: lines.dropped, access_lines(lines, settings.log_level)))
     except PolicyError as error:
         for line in error.lines():
             print(line, file=sys.stderr)

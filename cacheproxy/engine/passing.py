@@ -18,7 +18,7 @@ from cacheproxy.engine.fill_job import FillJob
 from cacheproxy.engine.forward import Forwarder, Untrue, untrue_by
 from cacheproxy.engine.origin_side import OriginSide
 from cacheproxy.engine.passage import Begun, Passage
-from cacheproxy.engine.record import Journal
+from cacheproxy.engine.record import Journal, Repeated
 from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.engine.reply import Reply
 from cacheproxy.engine.request_id import RequestIds
@@ -45,6 +45,7 @@ class Shelf(Protocol):
 class Weight:
     """What an answer brings about beside itself."""
 
+    noted: Repeated
     untrue: Untrue | None = None
     reason: PassReason | None = None
     """Why it is not stored, where the cache had a part in it."""
@@ -127,9 +128,12 @@ class Passing:
         """
         alone = begun.passage.alone
         if alone is None:
-            return Weight(untrue=untrue_by(begun.passage.exchange, head))
+            untrue = untrue_by(begun.passage.exchange, head)
+            return Weight(self._journal.repeating(_answered(begun, head.status), head.status), untrue=untrue)
         reason = refusal(alone, head, self._now())
-        return None if reason is None else Weight(reason=reason)
+        if reason is None:
+            return None
+        return Weight(self._journal.repeating(_answered(begun, head.status, reason), head.status), reason=reason)
 
     def settle(self, weight: Weight) -> bool:
         """Purge what the answer makes untrue; False, and nothing is done, where that would have to be waited for."""
@@ -137,30 +141,28 @@ class Passing:
 
     def reply(self, begun: Begun, head: ResponseHead, content: bytes, weight: Weight) -> Reply:
         """The answer, which is ``head`` and ``content`` and no more, as the client gets it."""
-        return dress(_answered(begun, head.status, weight), reply_through(head, content))
+        return dress(_answered(begun, head.status, weight.reason), reply_through(head, content))
 
-    def note(self, begun: Begun, status: int, weight: Weight) -> None:
-        """Take note of a request that was answered with ``status``."""
-        seconds = self._monotonic() - begun.started
-        self._origin.answered()
+    def note(self, begun: Begun, weight: Weight) -> None:
+        """Take note of a request that was answered."""
+        event = self._recorder.event
+        event(Event.UPSTREAM, "ok")
         if weight.reason is not None:
-            self._recorder.event(Event.HIT_FOR_MISS)
-            self._recorder.event(Event.NOT_STORED, weight.reason)
-        if self._journal.repeated(begun.passage.exchange, seconds):
-            self._journal.write(_answered(begun, status, weight, upstream_s=seconds), status, seconds)
+            event(Event.HIT_FOR_MISS)
+            event(Event.NOT_STORED, weight.reason)
+        self._journal.again(weight.noted, begun.request_id, self._monotonic() - begun.started)
 
     def _is_still_alone(self, job: FillJob) -> bool:
         """Whether nobody can share what comes for ``job``, and nothing came that anybody could be answered with."""
         return self._hit_for_miss.remembers(job.key) and not self._shelf.holds(job.key)
 
 
-def _answered(begun: Begun, status: int, weight: Weight, upstream_s: float = 0.0) -> Exchange:
-    """The record of a request that the origin answered with ``status``."""
+def _answered(begun: Begun, status: int, reason: PassReason | None = None) -> Exchange:
+    """The record of a request that the origin answered with ``status``, which is not stored for ``reason``."""
     exchange = begun.passage.exchange
     return replace(
         exchange,
         request_id=begun.request_id.decode(),
         forward_status=status,
-        detail=weight.reason or exchange.detail,
-        upstream_s=upstream_s,
+        detail=reason or exchange.detail,
     )

@@ -1,11 +1,14 @@
 """Step 10: one line in the log and one count in the metrics for each request, read from its Exchange."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 import structlog
 
 from cacheproxy.clock import Clock
+from cacheproxy.engine.access_line import LineForm, text_of
 from cacheproxy.engine.exchange import Exchange, XCache
 from cacheproxy.engine.popular import Counters
 from cacheproxy.engine.recorder import Event, Recorder, Tally
@@ -30,6 +33,21 @@ HIT_SAMPLE = 100
 """Of this many hits one gets a line, where the log is sampled."""
 
 
+WriteLine = Callable[[str], None]
+"""Writes one line of the access log, which is JSON already. Never waits, never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """What is to be noted of requests that are answered alike."""
+
+    exchange: Exchange
+    """One of them."""
+    status: int
+    tally: Tally
+    form: LineForm
+
+
 class Journal:
     """Takes note of answered requests."""
 
@@ -39,14 +57,19 @@ class Journal:
         clock: Clock,
         lines: AccessLog = AccessLog.SAMPLED,
         counters: Counters | None = None,
+        write_line: WriteLine | None = None,
     ) -> None:
-        """Count with ``recorder``, and what is used most with ``counters``; write ``lines``."""
+        """Count with ``recorder``, and what is used most with ``counters``; write ``lines`` with ``write_line``.
+
+        Without that they go through structlog, as whatever else is logged.
+        """
         self._recorder = recorder
         self._clock = clock
         self._lines = lines
         self._counters = Counters() if counters is None else counters
         self._hits = 0
         self._log = structlog.get_logger("cacheproxy.access")
+        self._write_line = write_line
 
     def record(self, exchange: Exchange, reply: Reply) -> None:
         """Note that ``exchange`` was answered with ``reply``. What we asked for ourselves is no client's request."""
@@ -54,29 +77,33 @@ class Journal:
             return
         self._counters.note(exchange, reply)
         seconds = self._clock.monotonic() - exchange.started
-        self._count(exchange, seconds)
+        self._recorder.request(**_labels(exchange), seconds=seconds)
         if self._wanted(hit=exchange.hit):
-            self.write(exchange, reply.status, seconds)
+            self._write(exchange, reply.status, seconds)
 
-    def write(self, exchange: Exchange, status: int, seconds: float) -> None:
-        """Write the line of ``exchange``, which was answered with ``status``."""
-        self._log.info("request", **_line(exchange, status, seconds))
+    def _write(self, exchange: Exchange, status: int, seconds: float) -> None:
+        line = _line(exchange, status, seconds)
+        if self._write_line is None:
+            self._log.info("request", **line)
+        else:
+            self._write_line(text_of(line, self._clock.now()))
 
-    def repeated(self, exchange: Exchange, seconds: float) -> bool:
-        """Note a request that was sent on as ``exchange`` was before; whether it is to have a line as well."""
-        self._count(exchange, seconds)
-        return self._lines is not AccessLog.OFF
+    def repeating(self, exchange: Exchange, status: int) -> Repeated:
+        """What is to be noted of requests that are answered as ``exchange`` is, with ``status``. They are no hits."""
+        tally = self._recorder.tally(**_labels(exchange))
+        return Repeated(exchange, status, tally, LineForm.of(_line(exchange, status, 0.0)))
 
-    def _count(self, exchange: Exchange, seconds: float) -> None:
-        self._recorder.request(
-            method=exchange.request.method,
-            route=exchange.route.name,
-            cache_status=_WORDS[exchange.x_cache],
-            seconds=seconds,
-            # past the cache, or refused before it: neither a hit nor a miss
-            resource_type="" if exchange.x_cache is XCache.BYPASS else resource_type(exchange.route),
-            hit=exchange.hit,
-        )
+    def again(self, repeated: Repeated, request_id: bytes, seconds: float) -> None:
+        """Note one more of those that are ``repeated``: it took ``seconds``, all of them the origin's."""
+        repeated.tally.add(seconds)
+        if self._lines is AccessLog.OFF:
+            return
+        if self._write_line is None:
+            exchange = replace(repeated.exchange, request_id=request_id.decode(), upstream_s=seconds)
+            self._write(exchange, repeated.status, seconds)
+        else:
+            took_ms = round(seconds * 1000, 3)
+            self._write_line(repeated.form.filled(request_id.decode(), took_ms, took_ms, self._clock.now()))
 
     def refused(self, reason: str) -> None:
         """Note that a request was refused for what it was: ``reason`` is the code of its ClientError."""
@@ -122,6 +149,18 @@ class Journal:
             return self._lines is not AccessLog.OFF
         self._hits += 1
         return self._lines is AccessLog.SAMPLED and self._hits % HIT_SAMPLE == 1
+
+
+def _labels(exchange: Exchange) -> dict[str, Any]:
+    """What ``exchange`` is counted under (``Recorder.request``)."""
+    return {
+        "method": exchange.request.method,
+        "route": exchange.route.name,
+        "cache_status": _WORDS[exchange.x_cache],
+        # past the cache, or refused before it: neither a hit nor a miss
+        "resource_type": "" if exchange.x_cache is XCache.BYPASS else resource_type(exchange.route),
+        "hit": exchange.hit,
+    }
 
 
 def resource_type(route: Route) -> str:

@@ -90,7 +90,7 @@ class Transit:
             answer = self._written(head, content, date)
         if answer is None or not self._passing.settle(answer.weight):
             return None
-        self._passing.note(self.begun, head.status, answer.weight)
+        self._passing.note(self.begun, answer.weight)
         bodiless = head.status in BODILESS or self._way.method == "HEAD"
         return b"%b%b%b%b" % (answer.before, self.begun.request_id, answer.after, b"" if bodiless else content)
 

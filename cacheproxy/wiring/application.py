@@ -19,6 +19,7 @@ from cacheproxy.clock import Clock, SystemClock
 from cacheproxy.engine.active import Active
 from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.engine import Engine
+from cacheproxy.engine.record import WriteLine
 from cacheproxy.engine.recorder import Event, Level
 from cacheproxy.engine.reply import Reply
 from cacheproxy.invalidation.siblings import Doors
@@ -105,10 +106,11 @@ async def assemble(
     stack: AsyncExitStack,
     clock: Clock | None = None,
     doors: Doors | None = None,
+    write_line: WriteLine | None = None,
 ) -> Application:
     """The parts of a sidecar, wired and running, to be stopped by ``stack``. PolicyError where settings are wrong.
 
-    ``doors`` are for one of several workers.
+    ``doors`` are for one of several workers. ``write_line`` takes the access log's lines, which else go to structlog.
     """
     clock = clock or SystemClock()
     metrics = Metrics(config_hash=policy.digest)
@@ -120,7 +122,15 @@ async def assemble(
     stack.push_async_callback(origin.aclose)
     await origin.start()
     _watch_origin(metrics, origin)
-    ends = Ends(settings=settings, state=state, origin=origin, metrics=metrics, clock=clock, degrade=Degrade(metrics))
+    ends = Ends(
+        settings=settings,
+        state=state,
+        origin=origin,
+        metrics=metrics,
+        clock=clock,
+        degrade=Degrade(metrics),
+        write_line=write_line,
+    )
     return _application(ends, lay_way(ends, Active(policy, router), stack), feed)
 
 

@@ -21,7 +21,7 @@ from cacheproxy.engine.origin_side import OriginSide
 from cacheproxy.engine.passing import Passing
 from cacheproxy.engine.popular import Counters
 from cacheproxy.engine.posted import Posted
-from cacheproxy.engine.record import AccessLog, Journal
+from cacheproxy.engine.record import AccessLog, Journal, WriteLine
 from cacheproxy.engine.recorder import Level
 from cacheproxy.engine.replies import Replies
 from cacheproxy.engine.tasks import Tasks
@@ -53,6 +53,8 @@ class Ends:
     clock: Clock
     degrade: Degrade
     counters: Counters = field(default_factory=Counters)
+    write_line: WriteLine | None = None
+    """Of the access log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ def lay_way(ends: Ends, active: Active, stack: AsyncExitStack) -> RequestWay:
     forwarder = _forwarder(ends, side, carrier, stack)
     forms = Forms(state.l1)
     stack.push_async_callback(forms.aclose)
-    journal = Journal(ends.metrics, clock, AccessLog(settings.access_log), ends.counters)
+    journal = Journal(ends.metrics, clock, AccessLog(settings.access_log), ends.counters, ends.write_line)
     admission = Admission(state.limits.limiter, ends.degrade, ends.metrics, state.limits.in_flight)
     engine = Engine(
         active=active,

@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 from pydantic import SecretStr
 
+from cacheproxy.engine.record import WriteLine
 from cacheproxy.engine.recorder import Event
 from cacheproxy.errors import PolicyError
 from cacheproxy.invalidation.siblings import Doors
@@ -60,16 +61,19 @@ def _plain(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
-async def work(job: Job, settings: Settings, lines_dropped: Callable[[], int]) -> None:
+async def work(
+    job: Job, settings: Settings, lines_dropped: Callable[[], int], write_line: WriteLine | None = None
+) -> None:
     """Serve until SIGTERM, on a port that the other workers serve, too. ListenError, PolicyError.
 
-    ``lines_dropped`` says how many lines the log has lost.
+    ``lines_dropped`` says how many lines the log has lost; ``write_line`` takes the access log's.
     """
     policy, router = _policy(job, settings)
     paths = [Path(job.directory, f"w{number}.purge") for number in range(job.workers)]
     own = paths.pop(job.number)
     async with AsyncExitStack() as stack:
-        application = await assemble(settings, policy, router, stack, doors=Doors(own, tuple(paths)))
+        doors = Doors(own, tuple(paths))
+        application = await assemble(settings, policy, router, stack, doors=doors, write_line=write_line)
         application.metrics.watch_total(Event.LOG_DROPPED, lines_dropped)
         sockets = Sockets(bind(*settings.listen, reuse_port=True), socket.socket(fileno=job.admin))
         await application.serve(sockets)

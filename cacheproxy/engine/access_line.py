@@ -1,0 +1,45 @@
+"""The access log's lines as JSON. They pass by structlog, which takes three times as long: most requests have one."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from secrets import token_hex
+from typing import NamedTuple, Self
+
+ENCODED = json.JSONEncoder(default=repr).encode
+_OPEN = token_hex(16)
+"""Stands for what is filled in. Nobody can guess it, so that it stands for nothing else."""
+_CUT = ENCODED(_OPEN)
+
+
+def text_of(line: Mapping[str, object], now: float) -> str:
+    """The line with these fields, written at ``now`` (epoch seconds)."""
+    return ENCODED({**line, "event": "request", "level": "info", "at": moment(now)})
+
+
+def moment(now: float) -> str:
+    """``now`` (epoch seconds) as RFC 3339 has it, in UTC."""
+    return datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z")
+
+
+class LineForm(NamedTuple):
+    """A line but for what each request has of its own: its id, its times, and the moment."""
+
+    id_after: str
+    duration_after: str
+    upstream_after: str
+    at_after: str
+    end: str
+
+    @classmethod
+    def of(cls, line: Mapping[str, object]) -> Self:
+        """The form of lines like the one with these fields."""
+        blank = {**line, "request_id": _OPEN, "duration_ms": _OPEN, "upstream_ms": _OPEN}
+        return cls(*ENCODED({**blank, "event": "request", "level": "info", "at": _OPEN}).split(_CUT))
+
+    def filled(self, request_id: str, duration_ms: float, upstream_ms: float, now: float) -> str:
+        """The line of one request, whose id needs no quoting. Times as ``text_of`` has them."""
+        return (
+            f'{self.id_after}"{request_id}"{self.duration_after}{duration_ms!r}'
+            f'{self.upstream_after}{upstream_ms!r}{self.at_after}"{moment(now)}"{self.end}'
+        )
