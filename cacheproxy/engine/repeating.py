@@ -1,6 +1,5 @@
 """Which replies may be repeated without deciding anew, and on what that hangs."""
 
-from dataclasses import replace
 from typing import Protocol
 
 from cacheproxy.engine.exchange import Exchange
@@ -62,7 +61,7 @@ def repeatable_hit(exchange: Exchange, reply: Reply, entry: Entry, age_s: float,
         resource_type=resource_type(exchange.route),
         terms=_terms(exchange, shelf.varied(exchange.key.text)),
     )
-    return replace(reply, shelved=shelved)
+    return reply._replace(shelved=shelved)
 
 
 def repeatable_refusal(exchange: Exchange, reply: Reply) -> Reply:
@@ -70,7 +69,7 @@ def repeatable_refusal(exchange: Exchange, reply: Reply) -> Reply:
     reads = exchange.request.method in {"GET", "HEAD"} and exchange.body is None
     if not reads or not exchange.checks or not _repeatable(exchange):
         return reply
-    return replace(reply, shelved=Blocked(terms=_terms(exchange), route=exchange.route.name))
+    return reply._replace(shelved=Blocked(terms=_terms(exchange), route=exchange.route.name))
 
 
 def _repeatable(exchange: Exchange) -> bool:

@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cacheproxy.engine.passage import Passage
 from cacheproxy.limits.contract import Check
@@ -86,9 +86,11 @@ class Shelved:
     terms: Terms = Terms()
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A response: its fields carry no framing (the edge adds it), but for a HEAD's or 304's own Content-Length."""
+class Reply(NamedTuple):
+    """A response: its fields carry no framing (the edge adds it), but for a HEAD's or 304's own Content-Length.
+
+    A tuple, as each request takes two or three.
+    """
 
     status: int
     fields: Fields

@@ -13,7 +13,7 @@ from cacheproxy.semantics.head import ResponseHead
 from cacheproxy.server.adapter import Arrived
 from cacheproxy.server.body import Upload
 from cacheproxy.server.edge import Edge
-from cacheproxy.server.express import Written
+from cacheproxy.server.express import Asking
 from cacheproxy.server.outlet import Outlet
 from cacheproxy.server.wire import render_head, render_interim
 
@@ -47,7 +47,8 @@ class Cycle:
 
     async def run(self) -> bool:
         """Answer; whether the connection may be used again."""
-        asked = None if self._begun is not None else await self._ask()
+        asking = None if self._begun is not None or self._edge.draining else self._asking()
+        asked = None if asking is None else await self._edge.lane.ask(asking)
         if asked is not None and not isinstance(asked, Asked):
             self.responding = True
             self._outlet.write(b"".join(asked))
@@ -64,11 +65,10 @@ class Cycle:
             log.exception("request_failed", path=self._request.path.decode("latin-1"))
             return problem(500, "internal-error", "a fault of the proxy; its log has the details")
 
-    async def _ask(self) -> Written | Asked | None:
-        """The answer that is known but for its limits, or what those said; None where nothing is known."""
-        arrived, lane = self._arrived, self._edge.lane
-        known = lane.asking(self._raw, trusted=arrived.client.trusted, peer=arrived.peer)
-        return None if known is None or self._edge.draining else await lane.ask(known)
+    def _asking(self) -> Asking | None:
+        """The answer that is known but for its limits; None where nothing is known."""
+        arrived = self._arrived
+        return self._edge.lane.asking(self._raw, trusted=arrived.client.trusted, peer=arrived.peer)
 
     def continue_(self) -> None:
         """Tell a client that expects it to go on and send its body (RFC 9110 §10.1.1)."""

@@ -83,6 +83,8 @@ class EdgeProtocol(asyncio.Protocol):
             self._loop.call_soon(self._take_up(self._cycle).cancel)
         elif self._task is not None:
             self._task.cancel()
+        if self._task is not None:
+            self._task.add_done_callback(self._server_state.tasks.discard)
         self._outlet.resume()
 
     def eof_received(self) -> bool:
@@ -246,14 +248,15 @@ class EdgeProtocol(asyncio.Protocol):
     def _spawn(self, cycle: Cycle) -> "asyncio.Task[None]":
         task = self._task = self._loop.create_task(self._run(cycle))
         self._server_state.tasks.add(task)
-        task.add_done_callback(self._server_state.tasks.discard)
         return task
 
     async def _run(self, cycle: Cycle) -> None:
         self._end(cycle, again=await cycle.run())
 
     def _end(self, cycle: Cycle | Transit, *, again: bool) -> None:
-        self._task = None
+        if self._task is not None:
+            self._server_state.tasks.discard(self._task)
+            self._task = None
         self._cycle = None
         self._server_state.total_requests += 1
         if self._transport.is_closing():
