@@ -21,8 +21,12 @@ class RequestIds:
         """A new name."""
         return b"%s%08x" % (self._prefix, next(self._count))
 
-    def of(self, given: bytes | None) -> str:
+    def named(self, given: bytes | None) -> bytes:
         """``given`` if it may be passed on and logged as it is, else a new one."""
-        if given is not None and _WELL_FORMED.fullmatch(given):
-            return given.decode()
-        return self.new().decode()
+        if given is None or not _WELL_FORMED.fullmatch(given):
+            return b"%s%08x" % (self._prefix, next(self._count))
+        return given
+
+    def of(self, given: bytes | None) -> str:
+        """The same as text."""
+        return self.named(given).decode()

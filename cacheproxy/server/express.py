@@ -15,7 +15,7 @@ from cacheproxy.engine.gate import Gate
 from cacheproxy.engine.record import Journal
 from cacheproxy.engine.reply import Reply, Terms
 from cacheproxy.engine.request_id import RequestIds
-from cacheproxy.limits.contract import Asked, Limited, LimitState
+from cacheproxy.limits.contract import Admitted, Asked, Limited, LimitState
 from cacheproxy.policy.route import Policy
 from cacheproxy.server.known import KnownHit, KnownRefusal, known_answer
 from cacheproxy.server.lines import Lines
@@ -75,12 +75,10 @@ class ExpressLane:
                 self._journal.stands_for_many(known.shelved.key)
             return None
         started = self._monotonic()
-        if isinstance(known, KnownRefusal):
-            written = self._refuse(known, block, started)
-        elif self._stands(known, started):
-            return self._repeat_now(known, block, started)
-        else:
-            written = None
+        if isinstance(known, KnownHit) and self._stands(known, started):
+            admitted = self._gate.admit_now(known.checks) if known.checks else _UNLIMITED
+            return None if admitted is None else self._repeat(known, block, admitted.states, started)
+        written = self._refuse(known, block, started) if isinstance(known, KnownRefusal) else None
         if written is None:
             self._lines.forget(raw, trusted=trusted, peer=peer)
         return written
@@ -91,12 +89,12 @@ class ExpressLane:
         if found is None:
             return None
         known, block = found
-        return Asking(known, block) if isinstance(known, KnownHit) and known.shelved.terms.checks else None
+        return Asking(known, block) if isinstance(known, KnownHit) and known.checks else None
 
     async def ask(self, asking: Asking) -> Written | Asked:
         """The response; or only what its limits said, where the ordinary way must find the response."""
         known, started = asking.known, self._monotonic()
-        asked = await self._gate.ask(known.shelved.terms.checks)
+        asked = await self._gate.ask(known.checks)
         if isinstance(asked.verdict, Limited) or not self._stands(known, self._monotonic()):
             return asked
         self._gate.note(asked)
@@ -122,20 +120,13 @@ class ExpressLane:
         """Whether what ``known`` hangs on, its limits aside, is still the same."""
         return (
             self._shelf.unchanged(known.place, monotonic)
-            and (known.asks is None or self._gate.knows(known.asks.session))
+            and (known.session is None or self._gate.knows(known.session))
             and known.is_current(self._now())
         )
 
-    def _repeat_now(self, known: KnownHit, block: FieldBlock, started: float) -> Written | None:
-        """The response, where its limits can say at once that it may be given."""
-        if known.asks is None or not known.asks.checks:
-            return self._repeat(known, block, (), started)
-        admitted = self._gate.admit_now(known.asks.checks)
-        return None if admitted is None else self._repeat(known, block, admitted.states, started)
-
     def _repeat(self, known: KnownHit, block: FieldBlock, states: Sequence[LimitState], started: float) -> Written:
         known.slot.visited = True
-        written = known.written(self._id(block), states)
+        written = known.written(self._request_ids.named(block.request_id), states)
         known.tally.add(self._monotonic() - started)
         return written
 
@@ -145,10 +136,9 @@ class ExpressLane:
         limited = self._gate.refusal_now(terms.checks) if self._gate.knows(terms.session) else None
         if limited is None:
             return None
-        written = known.written(self._id(block), limited, self._now())
+        written = known.written(self._request_ids.named(block.request_id), limited, self._now())
         known.tally.add(self._monotonic() - started)
         return written
 
-    def _id(self, block: FieldBlock) -> bytes:
-        given = block.request_id
-        return self._request_ids.new() if given is None else self._request_ids.of(given).encode()
+
+_UNLIMITED = Admitted()

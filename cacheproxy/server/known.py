@@ -29,7 +29,7 @@ class KnownHit:
 
     __slots__ = (
         "_after", "_after_age", "_after_ttl", "_before_age", "_head", "_own_body", "_until",
-        "asks", "place", "shelved", "slot", "tally",
+        "checks", "place", "session", "shelved", "slot", "tally",
     )  # fmt: skip
 
     def __init__(self, method: str, head: bytes, reply: Reply, shelved: Shelved, tally: Tally) -> None:
@@ -50,9 +50,7 @@ class KnownHit:
         """None where it is the one in L1, which alone may keep that alive."""
         self._head = b""
         self._until = 0.0
-        terms = shelved.terms
-        self.asks = terms if terms.checks or terms.session is not None else None
-        """What is to be asked about each time beside L1; None where nothing is."""
+        self.session, self.checks = shelved.terms.session, shelved.terms.checks
         self.place, self.slot = shelved.place, shelved.slot
         self.shelved = shelved
         self.tally = tally

@@ -2,12 +2,10 @@
 
 from cacheproxy.engine.reply import Terms
 from cacheproxy.server.known import Known
-from cacheproxy.server.signature import FieldBlock, FieldBlocks
+from cacheproxy.server.signature import FieldBlock, FieldBlocks, Key
 
 MAX_HEAD_BYTES = 4096
 
-Key = bytes | tuple[bytes, str]
-"""A signature, with the peer's address where that matters."""
 Found = tuple[Known, FieldBlock]
 """What a head is known to be answered with, and its fields."""
 
@@ -26,10 +24,6 @@ class _Line:
         self.last: Key | None = None
         self.known: Known | None = None
         self._others: dict[Key, Known] = _NO_OTHERS
-
-    def key(self, block: FieldBlock, peer: str) -> Key:
-        signature = block.signature(self.unread)
-        return (signature, peer) if self.by_peer else signature
 
     def other(self, key: Key) -> Known | None:
         """The answer under ``key``, unless that is the last."""
@@ -72,7 +66,7 @@ class Lines:
         block = None if line is None else self._blocks.read(fields, line.unread)
         if line is None or block is None:
             return None
-        key = line.key(block, peer)
+        key = block.key(line.unread, peer if line.by_peer else "")
         known = line.known if key == line.last else line.other(key)
         return None if known is None else (known, block)
 
@@ -85,7 +79,7 @@ class Lines:
         block = self._blocks.read(fields, line.unread)
         if block is None:
             return
-        key = line.key(block, peer)
+        key = block.key(line.unread, peer if line.by_peer else "")
         self._forget(name, key, trusted=trusted)
         line.put(key, known)
         self._lines[trusted][name] = line
@@ -99,7 +93,7 @@ class Lines:
         line = self._lines[trusted].get(name)
         block = None if line is None else self._blocks.read(fields, line.unread)
         if line is not None and block is not None:
-            self._forget(name, line.key(block, peer), trusted=trusted)
+            self._forget(name, block.key(line.unread, peer if line.by_peer else ""), trusted=trusted)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -9,6 +9,8 @@ _MOST_SIGNATURES = 8
 _FIXED_BYTES = 600
 """What one block takes beside its bytes and a signature half as long, about."""
 
+Key = bytes | tuple[bytes, str]
+"""What of a head an answer hangs on, with its peer's address where that matters."""
 Lines = list[tuple[bytes, bytes]]
 """Whole field lines, each beside its name in lower case."""
 
@@ -28,14 +30,14 @@ class FieldBlock:
         self.lasting = names.isdisjoint(NAME_REQUESTS)
         """Whether it may come again: it does not name its request."""
 
-    def signature(self, unread: frozenset[bytes]) -> bytes:
-        """The lines whose fields are not ``unread``. Equal signatures mean requests that are answered alike."""
-        known = self._signatures.get(unread)
-        if known is None:
+    def key(self, unread: frozenset[bytes], peer: str = "") -> Key:
+        """The lines whose fields are not ``unread``, and ``peer``. Equal keys mean requests that are answered alike."""
+        signature = self._signatures.get(unread)
+        if signature is None:
             if len(self._signatures) == _MOST_SIGNATURES:
                 self._signatures.clear()
-            known = self._signatures[unread] = _without(_lines(self._raw), unread)
-        return known
+            signature = self._signatures[unread] = _without(_lines(self._raw), unread)
+        return (signature, peer) if peer else signature
 
     def __len__(self) -> int:
         """What it takes in memory, about."""
