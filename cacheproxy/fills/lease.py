@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from cacheproxy.client.wire import Layout, lua, with_clock
 from cacheproxy.errors import StateError
@@ -81,9 +81,12 @@ class RedisLeases:
         return await self._waiters.wait(taken, patience_s)
 
     async def release(self, held: Held, outcome: Waited) -> None:
-        """Give the lease back and wake those who wait with ``outcome``. What Redis does not take runs out by itself."""
+        """Give the lease back and wake those who wait with ``outcome``, behind what was written before.
+
+        Nobody waits for that to be done: what Redis does not take runs out by itself.
+        """
         self._renewed_until.pop(held.token, None)
-        await self._give_back(held.key, held.token, outcome)
+        self._link.post(_RELEASE, *self._release_of(held.key, held.token, outcome))
 
     def hear(self, members: Mapping[str, object]) -> None:
         """A message of kind ``wake`` came on the bus."""
@@ -107,15 +110,18 @@ class RedisLeases:
 
     def _forgo(self, key: str, token: str) -> None:
         """Redis may have given the lease after we had ceased to wait for that: nobody should wait for us then."""
-        task = asyncio.get_running_loop().create_task(self._give_back(key, token, Waited.LOST, _FORGO_S))
+        task = asyncio.get_running_loop().create_task(self._give_back(key, token))
         self._forgoing.add(task)
         task.add_done_callback(self._forgoing.discard)
 
-    async def _give_back(self, key: str, token: str, outcome: Waited, patience_s: float | None = None) -> None:
-        budget = None if patience_s is None else Budget(asyncio.get_running_loop().time() + patience_s)
+    async def _give_back(self, key: str, token: str) -> None:
+        budget = Budget(asyncio.get_running_loop().time() + _FORGO_S)
         with contextlib.suppress(StateError):
-            args = (token, self._bus, outcome.value)
-            await self._link.run(_RELEASE, (self._lease(key), self._awaited(key)), args, budget)
+            await self._link.run(_RELEASE, *self._release_of(key, token, Waited.LOST), budget)
+
+    def _release_of(self, key: str, token: str, outcome: Waited) -> tuple[Sequence[str], Sequence[str]]:
+        """The script's keys and arguments."""
+        return (self._lease(key), self._awaited(key)), (token, self._bus, outcome.value)
 
     def _keep(self, held: Held) -> None:
         if self._longest_s > self._age_s:

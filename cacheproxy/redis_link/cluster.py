@@ -70,6 +70,7 @@ class ClusterLink:
         self._reading: asyncio.Task[None] | None = None
         self._read_at = float("-inf")
         self._retired: set[asyncio.Task[None]] = set()
+        self._posted: set[asyncio.Task[Any]] = set()
         self._near: dict[Wire, tuple[int | None, Address]] = {}
         """Subscriptions, each with the slot it is there for and the master that had it."""
 
@@ -93,6 +94,17 @@ class ClusterLink:
         """The reply of ``script``, run where its first key is."""
         slot = slot_of(("EVALSHA", script.sha, len(keys), *keys))
         return await self._send(slot, partial(_run, script, keys, args), self._within(budget))
+
+    def post(self, script: Script, keys: Sequence[str], args: Sequence[Arg] = ()) -> None:
+        """Send ``script`` to where its first key is; what becomes of it is nobody's concern."""
+        posted = asyncio.get_running_loop().create_task(self.run(script, keys, args))
+        self._posted.add(posted)
+        posted.add_done_callback(self._sent)
+
+    def _sent(self, posted: "asyncio.Task[Any]") -> None:
+        self._posted.discard(posted)
+        if not posted.cancelled():
+            posted.exception()  # marks it as seen
 
     async def masters(self, budget: Budget | None = None) -> list[RedisLink]:
         """The servers that between them hold every key, for commands that are about no key (SCAN). StateError."""
@@ -126,6 +138,7 @@ class ClusterLink:
             self._reading.cancel()
             await asyncio.wait([self._reading])
         await asyncio.gather(*self._retired, *(link.aclose() for link in self._links.values()))
+        await asyncio.gather(*self._posted, return_exceptions=True)
 
     def _within(self, budget: Budget | None) -> Budget:
         return budget or Budget(asyncio.get_running_loop().time() + self._tuning.limit_s)

@@ -67,6 +67,10 @@ class Link(Protocol):
         """The reply of ``script``. Its keys share one hash slot."""
         ...
 
+    def post(self, script: Script, keys: Sequence[str], args: Sequence[Arg] = ()) -> None:
+        """Send ``script`` behind what was asked of its server so far; what becomes of it is nobody's concern."""
+        ...
+
     @property
     def up(self) -> bool:
         """Whether the breaker is closed: the last calls were answered."""

@@ -8,6 +8,7 @@ enough leaves; the reply, should it come, is dropped.
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hiredis import ReplyError
@@ -44,6 +45,11 @@ class Tuning:
     """How many there may be to one server."""
 
 
+def _is_unknown(reply: object) -> bool:
+    """Whether the server does not know the script that it was to run."""
+    return type(reply) is ReplyError and str(reply).startswith("NOSCRIPT")
+
+
 class RedisLink:
     """A contract.Link to one server (or to the master that Sentinel names), for any number of concurrent callers.
 
@@ -72,6 +78,8 @@ class RedisLink:
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = float("inf")
         self._closed = False
+        self._posted: set[str] = set()
+        """Scripts that were posted, by SHA."""
 
     @property
     def up(self) -> bool:
@@ -103,12 +111,33 @@ class RedisLink:
         """The reply of ``script``; where the server does not know it (restart, failover), its source is sent once."""
         operands = (len(keys), *keys, *args)
         reply = await self._due(pack(("EVALSHA", script.sha, *operands)), None, budget)
-        if type(reply) is ReplyError and str(reply).startswith("NOSCRIPT"):
+        if _is_unknown(reply):
             reply = await self._due(pack(("EVAL", script.source, *operands)), None, budget)
         self._outage.answered()
         if type(reply) is ReplyError:
             raise self._error(reply)
         return reply
+
+    def post(self, script: Script, keys: Sequence[str], args: Sequence[Arg] = ()) -> None:
+        """Send ``script`` behind what was asked so far; what becomes of it is nobody's concern."""
+        operands = (len(keys), *keys, *args)
+        if script.sha not in self._posted:
+            # its source at first, for one that is unknown would run late, behind what was asked after it
+            self._posted.add(script.sha)
+            self._post(("EVAL", script.source, *operands))
+        elif (sent := self._post(("EVALSHA", script.sha, *operands))) is not None:
+            sent.add_done_callback(partial(self._post_again, script, operands))
+
+    def _post(self, command: Command) -> "asyncio.Future[Any] | None":
+        if not self._outage.over or self._closed:
+            return None
+        sent = self._due(pack(command), None, None)
+        sent.add_done_callback(asyncio.Future.exception)  # marks it as seen
+        return sent
+
+    def _post_again(self, script: Script, operands: tuple[Arg, ...], sent: "asyncio.Future[Any]") -> None:
+        if sent.exception() is None and _is_unknown(sent.result()):
+            self._post(("EVAL", script.source, *operands))
 
     async def masters(self, budget: Budget | None = None) -> "list[RedisLink]":  # noqa: ARG002 - ClusterLink's
         """The servers that between them hold every key: this one."""

@@ -97,6 +97,22 @@ async def test_what_is_about_no_key_is_asked_of_every_master(cluster: Cluster, c
     assert sorted(found) == sorted(names)
 
 
+async def test_what_is_posted_runs_where_its_key_is(cluster: Cluster, connected) -> None:
+    """On each node, with nobody waiting for it; what fails of it is nobody's concern, nor is a link that is closed."""
+    link = connected(cluster.url, PATIENT).cache
+    count = script("count", "return redis.call('INCR', KEYS[1])")
+    names = [f"posted:{n}" for n in range(9)]
+    for name in names:
+        link.post(count, [name])
+    while await link.batch([("GET", name) for name in names]) != [b"1"] * 9:
+        pass
+    await link.call("SET", "posted:0", "text")
+    link.post(count, ["posted:0"])
+    await link.batch([("DEL", name) for name in names])
+    await link.aclose()
+    link.post(count, names)
+
+
 async def test_one_failing_command_of_a_batch_fails_it(cluster: Cluster, connected) -> None:
     """As with one server: StateError, and the link stays up."""
     link = connected(cluster.url, PATIENT).cache

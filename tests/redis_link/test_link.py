@@ -62,6 +62,39 @@ async def test_a_script_is_loaded_where_the_server_forgot_it(roles: Roles) -> No
     assert await roles.cache.run(echo, ["k"], ["v"]) == [b"k", b"v"]
 
 
+async def test_what_is_posted_runs_behind_what_was_asked_before(roles: Roles) -> None:
+    """A posted script needs nobody to wait for it: whatever is asked next finds its work done, the first time too."""
+    link = roles.cache
+    append = script("append", "return redis.call('APPEND', KEYS[1], ARGV[1])")
+    for text in ("a", "b"):
+        written = asyncio.create_task(link.call("APPEND", "k", text.upper()))
+        await asyncio.sleep(0)
+        link.post(append, ["k"], [text])
+        await written
+    assert await link.call("GET", "k") == b"AaBb"
+
+
+async def test_a_posted_script_is_sent_again_where_the_server_forgot_it(roles: Roles) -> None:
+    """After SCRIPT FLUSH (restart, failover) it still runs, if later."""
+    link = roles.cache
+    count = script("count", "return redis.call('INCR', KEYS[1])")
+    link.post(count, ["k"])
+    await link.call("SCRIPT", "FLUSH")
+    link.post(count, ["k"])
+    while await link.call("GET", "k") != b"2":
+        pass
+
+
+async def test_what_fails_of_a_post_is_nobodys_concern(roles: Roles) -> None:
+    """An error of the script and a link that is closed are passed over in silence."""
+    bad = script("bad", "return redis.error_reply('ERR my mistake')")
+    for _ in range(2):
+        roles.cache.post(bad, ["k"])
+    assert await roles.cache.call("ECHO", "still here") == b"still here"
+    await roles.aclose()
+    roles.cache.post(bad, ["k"])
+
+
 async def test_a_failing_script_is_an_error(roles: Roles) -> None:
     """A script that raises is a StateError("error"), with the server's own words."""
     with pytest.raises(StateError, match="my mistake"):
