@@ -124,7 +124,11 @@ class Metrics:
 
     def event(self, event: Event, *labels: str, n: int = 1) -> None:
         """Count ``n`` more of ``event``."""
-        _count(self.events[event], labels, n)
+        tally = self.events[event]
+        if labels in tally:
+            tally[labels] += n
+        else:
+            _count(tally, labels, n)
 
     def level(self, level: Level, value: float, label: str = "") -> None:
         """Set ``level``."""

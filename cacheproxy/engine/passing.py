@@ -135,22 +135,24 @@ class Passing:
             return None
         return Weight(self._journal.repeating(_answered(begun, head.status, reason), head.status), reason=reason)
 
-    def settle(self, weight: Weight) -> bool:
-        """Purge what the answer makes untrue; False, and nothing is done, where that would have to be waited for."""
-        return weight.untrue is None or self._forwarder.purge_now(weight.untrue)
+    def settle(self, begun: Begun, weight: Weight) -> bool:
+        """Purge what the answer makes untrue, and take note of the request.
 
-    def reply(self, begun: Begun, head: ResponseHead, content: bytes, weight: Weight) -> Reply:
-        """The answer, which is ``head`` and ``content`` and no more, as the client gets it."""
-        return dress(_answered(begun, head.status, weight.reason), reply_through(head, content))
-
-    def note(self, begun: Begun, weight: Weight) -> None:
-        """Take note of a request that was answered."""
+        False, and nothing is done, where that purge would have to be waited for.
+        """
+        if weight.untrue is not None and not self._forwarder.purge_now(weight.untrue):
+            return False
         event = self._recorder.event
         event(Event.UPSTREAM, "ok")
         if weight.reason is not None:
             event(Event.HIT_FOR_MISS)
             event(Event.NOT_STORED, weight.reason)
         self._journal.again(weight.noted, begun.request_id, self._monotonic() - begun.started)
+        return True
+
+    def reply(self, begun: Begun, head: ResponseHead, content: bytes, weight: Weight) -> Reply:
+        """The answer, which is ``head`` and ``content`` and no more, as the client gets it."""
+        return dress(_answered(begun, head.status, weight.reason), reply_through(head, content))
 
     def _is_still_alone(self, job: FillJob) -> bool:
         """Whether nobody can share what comes for ``job``, and nothing came that anybody could be answered with."""

@@ -35,6 +35,8 @@ class _Answer:
     before: bytes
     after: bytes
     weight: Weight
+    has_content: bool
+    """Whether that goes on to the client."""
 
 
 @dataclass(slots=True)
@@ -61,38 +63,39 @@ class _Line:
 class Transit:
     """One request on the lane."""
 
-    __slots__ = ("_passing", "_way", "begun", "content", "keep_alive", "raw")
+    __slots__ = ("_passing", "_way", "begun", "content", "keep_alive", "raw", "rest")
 
-    def __init__(self, passing: Passing, way: _Way, begun: Begun, raw: bytes, content: bytes) -> None:
-        """The head ``raw`` and its ``content`` were ``begun`` by ``way``."""
+    def __init__(self, passing: Passing, way: _Way, begun: Begun, raw: bytes, content: bytes, rest: bytes) -> None:
+        """The head ``raw`` and its ``content`` were ``begun`` by ``way``; behind them came the ``rest``."""
         self._passing = passing
         self._way = way
         self.begun = begun
         self.raw = raw
         self.content = content
+        self.rest = rest
         self.keep_alive = True
 
     def answer(self, date: Callable[[], bytes]) -> bytes | None:
         """The whole response, noted and purged for; None where the ordinary way has to go on."""
-        try:
-            return self._answer(date)
-        except Exception:
-            log.exception("answer_not_passed_on", path=self.begun.passage.exchange.request.path.decode("latin-1"))
-            return None
-
-    def _answer(self, date: Callable[[], bytes]) -> bytes | None:
         whole = self.begun.sent.whole
         if whole is None:
             return None
         head, content = whole
         answer = self._way.answers.get(id(head))
-        if answer is None or answer.head is not head or answer.length != len(content):
-            answer = self._written(head, content, date)
-        if answer is None or not self._passing.settle(answer.weight):
+        try:
+            if answer is None or answer.head is not head or answer.length != len(content):
+                answer = self._written(head, content, date)
+            if answer is None or not self._passing.settle(self.begun, answer.weight):
+                return None
+        except Exception:
+            log.exception("answer_not_passed_on", path=self.begun.passage.exchange.request.path.decode("latin-1"))
             return None
-        self._passing.note(self.begun, answer.weight)
-        bodiless = head.status in BODILESS or self._way.method == "HEAD"
-        return b"%b%b%b%b" % (answer.before, self.begun.request_id, answer.after, b"" if bodiless else content)
+        return b"%b%b%b%b" % (
+            answer.before,
+            self.begun.request_id,
+            answer.after,
+            content if answer.has_content else b"",
+        )
 
     def _written(self, head: ResponseHead, content: bytes, date: Callable[[], bytes]) -> _Answer | None:
         """What ``head`` becomes, remembered if it may be; None, and the way is not taken again, where it is not."""
@@ -100,10 +103,11 @@ class Transit:
         if weight is None:
             way.passage = way.prepared = None
             return None
-        reply = self._passing.reply(self.begun, head, content, weight)
-        raw, _, _ = render_head(reply, head_only=way.method == "HEAD", date=date(), close=False)
+        reply, head_only = self._passing.reply(self.begun, head, content, weight), way.method == "HEAD"
+        raw, _, _ = render_head(reply, head_only=head_only, date=date(), close=False)
         at = raw.rindex(_ID) + len(_ID)
-        answer = _Answer(head, len(content), raw[:at], raw[at + len(self.begun.request_id) :], weight)
+        before, after = raw[:at], raw[at + len(self.begun.request_id) :]
+        answer = _Answer(head, len(content), before, after, weight, not head_only and head.status not in BODILESS)
         if len(way.answers) >= MEMO_ANSWERS:
             way.answers.clear()
         if b"date" in head.fields:
@@ -122,23 +126,27 @@ class PassingLane:
         self._known = 0
         """How many ways."""
 
-    def begin(self, raw: bytes, rest: bytes, *, scheme: str, peer: str) -> Transit | None:
-        """Send on the request with the head ``raw`` and its content, which is at the front of ``rest``.
+    def begin(self, data: bytes, scheme: str, peer: str) -> Transit | None:
+        """Send on the request at the front of ``data``.
 
         None where that takes the ordinary way: it may not be known, or not all here. ``scheme`` and ``peer`` (an
         address, empty for a unix socket) are the connection's.
         """
-        name, _, fields = raw.partition(b"\r\n")
+        name, _, _ = data.partition(b"\r\n")
         line = self._lines.get(name)
-        block = None if line is None or len(raw) > MEMO_HEAD_BYTES else read_block(fields, line.carried)
-        if line is None or block is None or len(rest) < block.content_length:
+        if line is None:
+            return None
+        end = data.find(b"\r\n\r\n") + 4
+        block = read_block(data[len(name) + 2 : end], line.carried) if 4 <= end <= MEMO_HEAD_BYTES else None
+        if block is None or len(data) < end + block.content_length:
             return None
         way = line.ways.get((block.read, scheme, peer))
         if way is None or way.passage is None or way.prepared is None:
             return None
-        content = rest[: block.content_length]
+        after = end + block.content_length
+        content = data[end:after]
         begun = self._passing.begin(way.passage, way.prepared, block.carried, block.request_id, content)
-        return None if begun is None else Transit(self._passing, way, begun, raw, content)
+        return None if begun is None else Transit(self._passing, way, begun, data[:end], content, data[after:])
 
     def learn(self, raw: bytes, arrived: Arrived, passage: Passage) -> None:
         """Take note that the head ``raw``, which was understood as ``arrived``, went by ``passage``."""

@@ -129,12 +129,12 @@ class EdgeProtocol(asyncio.Protocol):
         if self._buffer or self._cycle is not None:
             self._buffer += data
             self._go_on()
-        elif not self._express(data):
+        elif not self._express(data) and not self._pass_on(data):
             self._buffer = data
             self._go_on(data)
 
     def _go_on(self, tried: bytes = b"") -> None:
-        """Take what is here, of which ``tried`` is no head that the express lane knows."""
+        """Take what is here; ``tried`` is the part of it that neither lane could take whole."""
         try:
             self._advance(tried)
         except ClientError as error:
@@ -156,6 +156,8 @@ class EdgeProtocol(asyncio.Protocol):
     def _take_head(self, tried: bytes) -> bool:
         """Start on the head at the buffer's front; False if it is not complete yet."""
         self._buffer = self._buffer.removeprefix(b"\r\n")  # RFC 9112 §2.2: some clients end their bodies with a line
+        if self._buffer is not tried and self._pass_on(self._buffer):
+            return True
         split = split_head(self._buffer)
         if split is None:
             self._await_head()
@@ -163,8 +165,6 @@ class EdgeProtocol(asyncio.Protocol):
         raw, self._buffer = split
         if raw != tried and self._express(raw):
             return not self._outlet.full
-        if self._pass_on(raw):
-            return True
         arrived = self._edge.read(raw, self._scheme, self._peer)
         if arrived.framing.upgrades:
             self._hand_over_websocket(raw)
@@ -211,14 +211,14 @@ class EdgeProtocol(asyncio.Protocol):
         self._cycle = Cycle(self._edge, self._outlet, raw, arrived, WholeBody(content) if content else None)
         self._spawn(self._cycle)
 
-    def _pass_on(self, raw: bytes) -> bool:
-        """Send the request with the head ``raw`` on at once if it is known how. On any doubt: False."""
+    def _pass_on(self, data: bytes) -> bool:
+        """Send the request at the front of ``data`` on at once if it is known how. On any doubt: False."""
         if self._edge.draining:
             return False
-        transit = self._edge.passing.begin(raw, self._buffer, scheme=self._scheme, peer=self._peer)
+        transit = self._edge.passing.begin(data, self._scheme, self._peer)
         if transit is None:
             return False
-        self._buffer = self._buffer[len(transit.content) :]
+        self._buffer = transit.rest
         self._awaiting_head = False
         self._deadline.lift()
         self._cycle = transit
@@ -266,7 +266,8 @@ class EdgeProtocol(asyncio.Protocol):
             return
         self._deadline.allow(self._edge.limits.keepalive_s)
         full = self._outlet.full
-        self._pause_reading(paused=full)
+        if full or self._paused:
+            self._pause_reading(paused=full)
         if not full and (self._buffer or self._half_closed):
             self._go_on()
 

@@ -68,13 +68,16 @@ class Exchange:
     def send(self, head: bytes, body: RequestBody | None, *, expects: bool, spawn: Spawn) -> None:
         """Write the request. A ``body`` that is not here whole, or ``expects`` leave, follows in a task of its own."""
         if body is None:
-            self._connection.write(head)
+            self.send_whole(head)
         elif isinstance(body, BytesBody) and not expects:
-            self._connection.write(head + body.content)
+            self.send_whole(head + body.content)
         else:
             self._connection.write(head)
             self._sender = Sender(self._connection, body, expects=expects, on_end=self._sent, spawn=spawn)
-            return
+
+    def send_whole(self, request: bytes) -> None:
+        """Write all of ``request``, and expect its answer."""
+        self._connection.write(request)
         if not self._connection.stalled:
             self._connection.limit(Reason.FIRST_BYTE_TIMEOUT, self._times.first_byte_s)
 

@@ -104,7 +104,7 @@ class HttpOrigin:
         if connection is None:
             return None
         exchange = Exchange(connection, prepared.method, self._times, None, self._ahead)
-        exchange.send(completed(prepared, fields, content), None, expects=False, spawn=self._spawn)
+        exchange.send_whole(completed(prepared, fields, content))
         return exchange
 
     async def aclose(self) -> None:

@@ -51,7 +51,7 @@ class Pool:
         """
         if self._closed:
             raise failure(Reason.SHUT_DOWN)
-        idle = None if fresh else self._take_idle()
+        idle = None if fresh else self.idle()
         if idle is not None:
             return idle
         if self._taken < self._size:
@@ -66,7 +66,12 @@ class Pool:
 
     def idle(self) -> Connection | None:
         """A connection for one request that can be had at once, or None."""
-        return None if self._closed else self._take_idle()
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if asyncio.get_running_loop().time() - connection.idle_since < self._keepalive_s:
+                return connection
+            connection.abort()
+        return None
 
     def close(self) -> None:
         """Close all connections and turn away whoever waits for one. Idempotent."""
@@ -193,15 +198,6 @@ class Pool:
             self._sweep = loop.call_later(self._keepalive_s, self._sweep_idle)
 
     # idle connections
-
-    def _take_idle(self) -> Connection | None:
-        if not self._idle:
-            return None
-        connection, _ = self._idle.popitem()
-        if asyncio.get_running_loop().time() - connection.idle_since < self._keepalive_s:
-            return connection
-        connection.abort()
-        return self._take_idle()
 
     def _sweep_idle(self) -> None:
         self._sweep = None
