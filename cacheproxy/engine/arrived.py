@@ -96,7 +96,7 @@ def refusal(job: FillJob, head: ResponseHead, now: float) -> PassReason | None:
 def combined(job: FillJob, part: Entry) -> Entry | None:
     """``part`` and what is stored as one (RFC 9111 §3.4), or None."""
     stored = job.plan.stored
-    if not isinstance(stored, Entry) or (selected := combine(stored, part)) is None:
+    if not isinstance(stored, Entry) or (selected := combine(stored, part, job.rules.max_body_bytes)) is None:
         return None
     tags = tuple(dict.fromkeys((*part.tags, *stored.tags)))
     return replace(part, status=selected.status, fields=selected.fields, body=selected.body, tags=tags)

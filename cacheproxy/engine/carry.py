@@ -71,6 +71,8 @@ class Carrier:
             confirmed = await self._revalidator.confirmed(job, arrived, variants)
             return confirmed or await self.carry(replace(job, plan=Fetch(reason=job.plan.reason)), stamp)
         await self._refuse_failure(job, arrived)
+        if completes(job) and arrived.head.status in {206, 416}:
+            return await self._join(job, arrived)
         if job.request.method == "HEAD" and not job.names_asker:
             await self._revalidator.head_tells(job, arrived)
         return await self._judge(job, arrived)
@@ -115,9 +117,6 @@ class Carrier:
 
     async def _judge(self, job: FillJob, arrived: Arrived) -> Shared:
         verdict = verdict_on(job, arrived)
-        if isinstance(verdict, Pass) and completes(job) and arrived.head.status in {206, 416}:
-            await arrived.body.aclose()
-            return await self._carry_whole(job, arrived)
         if job.personal and not job.in_full and _is_for_one(job, verdict):
             await arrived.body.aclose()
             job.in_full = True
@@ -193,23 +192,31 @@ class Carrier:
         await self._write(entry)
         return filled
 
-    async def _keep_part(self, job: FillJob, arrived: Arrived, part: Entry) -> Shared:
-        """A 206: combine it with what is stored (RFC 9111 §3.4). Who asked for a range gets what the origin sent."""
-        whole = combined(job, part)
-        if b"range" in job.request.fields:
-            job.leader.tell(Passed(arrived.head, BytesBody(part.body), gathered=True))
-            await self._write(whole or part)
-            return GaveUp()
+    async def _keep_part(self, job: FillJob, arrived: Arrived, part: Entry) -> GaveUp:
+        """A 206, for who asked for a range: kept joined to what is stored, where that can be (RFC 9111 §3.4)."""
+        job.leader.tell(Passed(arrived.head, BytesBody(part.body), gathered=True))
+        await self._write(combined(job, part) or part)
+        return GaveUp()
+
+    async def _join(self, job: FillJob, arrived: Arrived) -> Shared:
+        """The rest of what is stored: nobody is answered before it is here and fits, as the client asked for all."""
+        rest = await SharedBody(arrived.body, job.rules.max_body_bytes, read=False).gather()
+        whole = None if rest is None else self._joined(job, arrived, rest)
         if whole is None or whole.status == 206:
-            return await self._carry_whole(job, arrived)
+            return await self.carry(replace(job, plan=Fetch(reason=job.plan.reason)), arrived.stamp)
         filled = Filled(whole, 206, stored=True)
         job.leader.tell(filled)
         await self._write(whole)
         return filled
 
-    async def _carry_whole(self, job: FillJob, arrived: Arrived) -> Shared:
-        """The rest of a part did not fit what is stored: the client asked for all of it, so ask again."""
-        return await self.carry(replace(job, plan=Fetch(reason=job.plan.reason)), arrived.stamp)
+    def _joined(self, job: FillJob, arrived: Arrived, rest: bytes) -> Entry | None:
+        fit = self._fit(job, arrived, verdict_on(job, arrived))
+        if isinstance(fit, Passed):
+            return None
+        verdict, tags = fit
+        if _is_for_many(job) and names_caller(job.exchange.identity, verdict.fields, rest):
+            return None
+        return combined(job, entry_for(job, arrived, verdict, rest, tags))
 
     async def _write(self, entry: Entry) -> None:
         await self._degrade.instead(Role.CACHE, self._store.write(entry), None)

@@ -155,13 +155,13 @@ def plan(
         if aside is not None:
             return Refuse() if asked.only_if_cached else aside
     if stored is not None:
-        return _plan_found(request, stored, now, asked, soft_purged=soft_purged)
+        if stored.status == 206 and not covers(stored, request):
+            return Refuse() if asked.only_if_cached else _complete(stored, request, rules)
+        return _plan_found(stored, now, asked, soft_purged=soft_purged)
     return Refuse() if asked.only_if_cached else Fetch(reason=Forward.VARY_MISS if vary_miss else Forward.URI_MISS)
 
 
-def _plan_found(request: RequestHead, stored: Stored, now: float, asked: CacheControl, *, soft_purged: bool) -> Plan:
-    if stored.status == 206 and not covers(stored, request):
-        return Refuse() if asked.only_if_cached else _complete(stored, request)
+def _plan_found(stored: Stored, now: float, asked: CacheControl, *, soft_purged: bool) -> Plan:
     age_s = current_age(stored.initial_age_s, stored.received_at, now)
     if soft_purged or age_s >= stored.lifetime_s:
         return _plan_stale(stored, age_s, asked, soft_purged=soft_purged)
@@ -248,7 +248,8 @@ def _validate(stored: Stored, age_s: float, reason: Forward) -> Revalidate | Fet
     return Fetch(reason=reason, stored=stored)
 
 
-def _complete(stored: Stored, request: RequestHead) -> Fetch:
-    """Fetch what a stored part lacks: the rest, where a whole response is asked for (RFC 9111 §3.4)."""
-    missing = missing_part(stored) if request.method == "GET" and b"range" not in request.fields else None
+def _complete(stored: Stored, request: RequestHead, rules: CacheRules) -> Fetch:
+    """Fetch what a stored part lacks: the rest, where a whole response is asked for (RFC 9111 §3.4) and may be kept."""
+    wants_whole = request.method == "GET" and b"range" not in request.fields
+    missing = missing_part(stored, rules.max_body_bytes) if wants_whole else None
     return Fetch(reason=Forward.PARTIAL, stored=stored, missing=missing)

@@ -128,10 +128,10 @@ def select(request: RequestHead, stored: Held) -> Selected:
     return Selected(stored.status, stored.fields, stored.body)
 
 
-def missing_part(stored: Held) -> Missing | None:
-    """The one range that would make a stored part whole, or None if there is no such range."""
+def missing_part(stored: Held, most_bytes: int) -> Missing | None:
+    """The one range that would make a stored part whole, of up to ``most_bytes``, or None if there is no such range."""
     part = parse_content_range(stored.fields)
-    if part is None:
+    if part is None or part.complete > most_bytes:
         return None
     held_to = part.first + len(stored.body) - 1
     if part.first == 0 and held_to < part.complete - 1:
@@ -141,10 +141,11 @@ def missing_part(stored: Held) -> Missing | None:
     return None
 
 
-def combine(stored: Held, arrived: Held) -> Selected | None:
+def combine(stored: Held, arrived: Held, most_bytes: int) -> Selected | None:
     """What is stored and a 206 that ``arrived``, as one: 200 if that makes it whole, else a longer 206.
 
-    None where they may not be combined: they share no strong validator, or there is a gap (RFC 9111 §3.4).
+    None where they may not be combined: they share no strong validator, or there is a gap (RFC 9111 §3.4), or they
+    would have more than ``most_bytes``.
     """
     validator = strong_validator(arrived.fields)
     old, new = _extent(stored), _extent(arrived)
@@ -153,6 +154,8 @@ def combine(stored: Held, arrived: Held) -> Selected | None:
     if old.complete != new.complete or new.first > old.last + 1 or old.first > new.last + 1:
         return None
     first, last = min(old.first, new.first), max(old.last, new.last)
+    if last - first >= most_bytes:
+        return None
     body = bytearray(last - first + 1)
     body[old.first - first : old.last - first + 1] = stored.body
     body[new.first - first : new.last - first + 1] = arrived.body

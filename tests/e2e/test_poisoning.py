@@ -399,6 +399,33 @@ def test_a_part_that_nobody_asked_for_is_not_kept(sidecar, raw_origin, connect, 
     assert (200, b"0123456789") == (answer.status, answer.body)
 
 
+def test_a_long_rest_does_not_pass_for_the_whole(sidecar, raw_origin, connect) -> None:
+    """What is missing of a stored part takes a while to come: the answer waits for it, and is the whole."""
+    path, wire, whole = raw_origin.path("/c"), connect(sidecar), bytes(range(256)) * 800
+    raw_origin.on(path, ok(whole[:1000], b"content-range: bytes 0-999/204800", b'etag: "a"', status=b"206 Part"))
+    raw_origin.on(path, ok(whole[1000:], b"content-range: bytes 1000-204799/204800", b'etag: "a"', status=b"206 Part"))
+    assert 206 == wire.ask(get(path, b"Range: bytes=0-999")).status
+    answer = wire.ask(get(path))
+    assert (200, True) == (answer.status, answer.body == whole)
+    assert b"bytes=1000-" == raw_origin.seen(path)[1].get("range")
+
+
+def test_range_by_range_nothing_grows_beyond_its_bound(sidecar, raw_origin, connect) -> None:
+    """A client cannot have the cache put together what is too large to be stored, and then keep in its memory."""
+    path, wire, step = raw_origin.path("/c"), connect(sidecar), 300_000
+
+    def part(seen) -> bytes:
+        first, last = map(int, seen.get("range")[6:].split(b"-"))
+        line = b"content-range: bytes %d-%d/9000000" % (first, last)
+        return ok(b"x" * (last - first + 1), line, b'etag: "a"', status=b"206 Part")
+
+    raw_origin.on(path, part)
+    for first in range(0, 10 * step, step):
+        assert 206 == wire.ask(get(path, b"Range: bytes=%d-%d" % (first, first + step - 1))).status
+    answer = wire.ask(get(path, b"Range: bytes=0-%d" % (5 * step - 1)))
+    assert (206, 5 * step, "MISS") == (answer.status, len(answer.body), answer.get("x-cache"))
+
+
 @pytest.mark.parametrize("before", [0, 4], ids=["first", "after-others"])
 def test_a_part_does_not_pass_for_the_whole(sidecar, raw_origin, connect, before) -> None:
     """9110-15.3.7: who asked for everything is not given a part, also where nobody shares what comes."""

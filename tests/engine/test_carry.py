@@ -1,6 +1,7 @@
 """What becomes of the origin's answer: stored, confirmed, put together, refused, stood in for."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -297,6 +298,37 @@ async def test_a_rest_that_does_not_fit_is_fetched_again_as_a_whole(house, rest)
         answer.body,
         house.origin.count(),
     )
+
+
+def in_parts(answer: Answer) -> Answer:
+    """The same, with a body that comes in two parts."""
+    half = len(answer.body) // 2
+    return replace(answer, body=b"", parts=(answer.body[:half], answer.body[half:]))
+
+
+async def test_a_rest_that_takes_its_time_is_waited_for(house) -> None:
+    """Who asked for everything is not sent the rest as it comes, for all there is."""
+    house.origin.script("/items/1", part(0, 6), in_parts(part(7, 9)))
+    await house.ask("/items/1", ("range", "bytes=0-6"))
+    answer = await house.ask("/items/1")
+    assert (200, WHOLE, None) == (answer.status, answer.body, answer["content-range"])
+    assert "HIT" == (await house.ask("/items/1"))["x-cache"]
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param(part(7, 9, ("cache-tag", "@route/item")), id="tags-that-cannot-be-kept"),
+        pytest.param(part(7, 9, ("cache-control", "private")), id="private"),
+        pytest.param(part(7, 9, ("set-cookie", "a=b")), id="set-cookie"),
+    ],
+)
+async def test_a_rest_that_may_not_be_kept_is_nobodys_whole(house, rest) -> None:
+    """All of it is fetched for who asked for all."""
+    house.origin.script("/items/1", part(0, 6), in_parts(rest), ok(WHOLE))
+    await house.ask("/items/1", ("range", "bytes=0-6"))
+    answer = await house.ask("/items/1")
+    assert (200, WHOLE, 3) == (answer.status, answer.body, house.origin.count())
 
 
 async def test_a_part_that_nobody_asked_for_is_a_failure(house) -> None:

@@ -193,6 +193,10 @@ def test_any_range_gives_bytes_of_the_body(stored_response, body: bytes, asked: 
         assert part.complete == len(body)
 
 
+MOST = 1 << 20
+TAG = ("etag", '"a"')
+
+
 def a_part(stored_response, content_range: str, body: bytes, *lines: tuple[str, str]):
     """A stored 206."""
     return stored_response(status=206, body=body, fields=Fields.of(("content-range", content_range), *lines))
@@ -277,10 +281,21 @@ def test_a_part_whose_range_is_unknown_is_served_as_it_is(stored_response) -> No
 )
 def test_what_lacks_of_a_part(stored_response, content_range: str, body: bytes, missing: Missing | None) -> None:
     """One further range that makes it whole, bound to the same version."""
-    assert missing_part(a_part(stored_response, content_range, body, ("etag", '"a"'))) == missing
+    assert missing_part(a_part(stored_response, content_range, body, ("etag", '"a"')), MOST) == missing
 
 
-TAG = ("etag", '"a"')
+@pytest.mark.parametrize(("most_bytes", "lacks"), [(10, True), (9, False)])
+def test_nothing_lacks_of_what_may_not_be_kept_whole(stored_response, most_bytes: int, *, lacks: bool) -> None:
+    """Whoever asks for all of a response that is too large to be stored is sent to the origin for all of it."""
+    assert (missing_part(a_part(stored_response, "bytes 0-4/10", b"01234", TAG), most_bytes) is not None) is lacks
+
+
+@pytest.mark.parametrize(("most_bytes", "joined"), [(7, True), (6, False)])
+def test_parts_grow_no_larger_than_a_whole_may_be(stored_response, most_bytes: int, *, joined: bool) -> None:
+    """Range by range, a client could have the cache put together what it would never store at once."""
+    kept = a_part(stored_response, "bytes 0-4/10", b"01234", TAG)
+    came = a_part(stored_response, "bytes 5-6/10", b"56", TAG)
+    assert (combine(kept, came, most_bytes) is not None) is joined
 
 
 @pytest.mark.parametrize(
@@ -303,7 +318,7 @@ def test_parts_of_one_version_are_put_together(
     """Adjacent or overlapping parts with the same strong validator are one; the newer fields win."""
     kept = a_part(stored_response, f"bytes {old[0]}/10", old[1], TAG, ("x", "old"), ("y", "kept"))
     came = a_part(stored_response, f"bytes {new[0]}/10", new[1], TAG, ("x", "new"))
-    both = combine(kept, came)
+    both = combine(kept, came, MOST)
     assert both is not None
     assert (both.status, both.body, both.fields.get(b"content-range")) == (status, body, content_range)
     assert (both.fields.all(b"x"), both.fields.get(b"y")) == ([b"new"], b"kept")
@@ -313,7 +328,7 @@ def test_parts_of_one_version_are_put_together(
 def test_a_part_joins_a_whole(stored_response) -> None:
     """A whole response with the same validator takes the part's fields, and stays whole."""
     kept = stored_response(body=b"0123456789", fields=Fields.of(TAG, ("x", "old")))
-    both = combine(kept, a_part(stored_response, "bytes 0-1/10", b"01", TAG, ("x", "new")))
+    both = combine(kept, a_part(stored_response, "bytes 0-1/10", b"01", TAG, ("x", "new")), MOST)
     assert both is not None
     assert (both.status, both.body, both.fields.all(b"x")) == (200, b"0123456789", [b"new"])
 
@@ -342,14 +357,14 @@ def test_parts_that_may_not_be_put_together(
 ) -> None:
     """Different versions, gaps and contradictions are never joined."""
     old = a_part(stored_response, kept[0], kept[1], *kept[2])
-    assert combine(old, a_part(stored_response, came[0], came[1], *came[2])) is None
+    assert combine(old, a_part(stored_response, came[0], came[1], *came[2]), MOST) is None
 
 
 @pytest.mark.parametrize(("status", "body"), [(404, b"x"), (200, b"")])
 def test_a_part_does_not_join_what_is_no_representation(stored_response, status: int, body: bytes) -> None:
     """An error or an empty body is not added to."""
     kept = stored_response(status=status, body=body, fields=Fields.of(TAG))
-    assert combine(kept, a_part(stored_response, "bytes 0-0/10", b"0", TAG)) is None
+    assert combine(kept, a_part(stored_response, "bytes 0-0/10", b"0", TAG), MOST) is None
 
 
 @given(st.binary(min_size=2, max_size=40), st.data())
@@ -361,7 +376,7 @@ def test_parts_put_together_are_the_body(stored_response, body: bytes, data: st.
     kept, came = (
         a_part(stored_response, f"bytes {first}-{stop - 1}/{length}", body[first:stop], TAG) for first, stop in cuts
     )
-    both = combine(kept, came)
+    both = combine(kept, came, MOST)
     touching = cuts[0][0] <= cuts[1][1] and cuts[1][0] <= cuts[0][1]
     assert (both is not None) == touching
     if both is not None:
@@ -372,8 +387,8 @@ def test_parts_put_together_are_the_body(stored_response, body: bytes, data: st.
 def test_any_bytes_may_come_as_a_part(stored_response, lines: list[tuple[str, bytes]]) -> None:
     """Parts are read, cut and joined without an error, whatever they say."""
     stored = stored_response(status=206, fields=Fields.of(*lines))
-    missing_part(stored)
-    combine(stored, stored)
+    missing_part(stored, MOST)
+    combine(stored, stored, MOST)
     covers(stored, get("bytes=0-1", ("if-range", '"a"')))
     select(get("bytes=-1"), stored)
 
