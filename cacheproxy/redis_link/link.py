@@ -8,7 +8,7 @@ enough leaves; the reply, should it come, is dropped.
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from hiredis import ReplyError
@@ -85,6 +85,11 @@ class RedisLink:
     def up(self) -> bool:
         """Whether the breaker is closed: the last calls were answered."""
         return self._outage.over
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop it is used in. To ask which one runs is a system call (until Python 3.12)."""
+        return asyncio.get_running_loop()
 
     async def call(self, *command: Arg, budget: Budget | None = None) -> Any:
         """The reply to one command."""
@@ -170,7 +175,7 @@ class RedisLink:
         """The reply to ``payload``, which leaves at the end of this turn; or the list of ``count``."""
         if not self._outage.over or self._closed:
             raise StateError(Lost.OPEN, f"{self.role} is down")
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         now = loop.time()
         deadline = now + self._limit_s if budget is None else max(budget.deadline, now + LEAST_S)
         due = Due(loop.create_future(), now, deadline, count)

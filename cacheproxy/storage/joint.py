@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from cacheproxy.errors import StateError
@@ -19,6 +20,11 @@ class Joint(Generic[Answer]):
         """Nothing was asked yet."""
         self._asked: dict[Hashable, asyncio.Future[Answer]] = {}
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop it is used in. To ask which one runs is a system call (until Python 3.12)."""
+        return asyncio.get_running_loop()
+
     async def ask(self, question: Hashable, asking: Callable[[], Awaitable[Answer]]) -> Answer:
         """What ``asking`` gives, or has given to whoever asked ``question`` first. StateError as it says."""
         joined = self._asked.get(question)
@@ -26,10 +32,9 @@ class Joint(Generic[Answer]):
             if not joined.done():
                 await _end_of(joined)
             return await asking() if joined.cancelled() else joined.result()
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Answer] = loop.create_future()
+        answer: asyncio.Future[Answer] = self._loop.create_future()
         if not self._asked:
-            loop.call_soon(self._asked.clear)
+            self._loop.call_soon(self._asked.clear)
         self._asked[question] = answer
         try:
             given = await asking()
