@@ -24,7 +24,15 @@ pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
-SECTIONS = ("Connection failures", "Low hit rate", "Unexpected misses", "Slow cache")
+SECTIONS = (
+    "Connection failures",
+    "Old answers",
+    "Refused clients",
+    "A sidecar that does not stay up",
+    "Low hit rate",
+    "Unexpected misses",
+    "Slow cache",
+)
 STATES = ("running", "redis is down", "origin is down")
 
 
@@ -120,7 +128,7 @@ def test_the_reasons_that_the_page_explains_exist():
     """And every reason for which Redis is done without is explained."""
     rows = re.findall(r"^\| (`[a-z]+`(?:, `[a-z]+`)*) \|", PAGE, re.MULTILINE)
     assert {reason for row in rows for reason in re.findall(r"[a-z]+", row)} == set(Lost)
-    upstream = re.findall(r"`([a-z]+(?:-[a-z]+)+)`", re.search(r"502 and 504 carry.*?\n\n", PAGE, re.DOTALL)[0])
+    upstream = re.findall(r"`([a-z]+(?:-[a-z]+)+)`", re.search(r"502, 503 and 504 carry.*?\n\n", PAGE, re.DOTALL)[0])
     assert {"connect-refused", *upstream} - {"stale-if-error"} <= set(Reason)
     kept_out = re.findall(r"`([a-z-]+)`", re.search(r"`not_stored` counts.*?is over", PAGE, re.DOTALL)[0])
     assert set(kept_out) <= set(PassReason)
