@@ -74,8 +74,8 @@ def pack(entry: Entry, rules: CompressRules | None = None) -> bytes:
     return _framed(_CODED, {**_meta(entry), "coding": coding}, coded)
 
 
-def unpack(packed: bytes) -> Entry | Corrupt:
-    """The entry that ``packed`` holds, or why it holds none."""
+def unpack(packed: bytes, most_bytes: int = LARGEST_BYTES) -> Entry | Corrupt:
+    """The entry that ``packed`` holds, or why it holds none; a body is unpacked to ``most_bytes`` at most."""
     if not packed.startswith((PLAIN, _CODED)):
         return Corrupt(CorruptReason.VERSION if packed.startswith(_MAGIC) else CorruptReason.FOREIGN)
     if packed[_CHECKSUM_AT:_META_AT] != b"%08x\n" % crc32(memoryview(packed)[_META_AT:]):
@@ -87,7 +87,7 @@ def unpack(packed: bytes) -> Entry | Corrupt:
     try:
         known = _object(packed[_META_AT:end].decode())
         if packed.startswith(_CODED):
-            body = unpack_body(body, _text(known["coding"]), _integer(known["body_bytes"]))
+            body = unpack_body(body, _text(known["coding"]), _up_to(most_bytes, known["body_bytes"]))
         return _entry(known, body)
     except UnknownCodingError:
         return Corrupt(CorruptReason.CODING)
@@ -200,6 +200,12 @@ def _integer(value: Any) -> int:
     if type(value) is not int:
         raise TypeError(value)
     return value
+
+
+def _up_to(most: int, value: Any) -> int:
+    if _integer(value) > most:
+        raise ValueError(value)
+    return int(value)
 
 
 def _number(value: Any) -> float:

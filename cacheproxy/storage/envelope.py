@@ -5,6 +5,7 @@ from typing import Protocol
 
 from cacheproxy.semantics.rules import CacheRules
 from cacheproxy.storage.codec import PLAIN, SEALED, Corrupt, CorruptReason, pack, unpack
+from cacheproxy.storage.compression import LARGEST_BYTES
 from cacheproxy.storage.contract import Entry
 
 _PUBLIC = frozenset({b"accept", b"accept-encoding", b"accept-language", b"origin"})
@@ -38,11 +39,13 @@ class Envelope:
     def __init__(self, seals: Seals | None = None, rules: Mapping[str, CacheRules] | None = None) -> None:
         """``rules`` are by route; without ``seals`` none of them may ask for encryption."""
         self._seals = seals
-        self._rules = rules or {}
+        self.follow(rules or {})
 
     def follow(self, rules: Mapping[str, CacheRules]) -> None:
         """Wrap by ``rules`` from now on."""
         self._rules = rules
+        self._most_bytes = max((each.max_body_bytes for each in rules.values()), default=LARGEST_BYTES)
+        """No entry of ours has more: whoever may write to Redis must not fill our memory with a few bytes."""
 
     def wrap(self, entry: Entry) -> bytes | None:
         """``entry`` as it is to stand in Redis; None if it must not."""
@@ -61,5 +64,5 @@ class Envelope:
         packed: bytes | None = value
         if value.startswith(SEALED):
             packed = self._seals.open(value, key) if self._seals else None
-        entry = Corrupt(CorruptReason.SEALED) if packed is None else unpack(packed)
+        entry = Corrupt(CorruptReason.SEALED) if packed is None else unpack(packed, self._most_bytes)
         return Corrupt(CorruptReason.FOREIGN) if isinstance(entry, Entry) and entry.key != key else entry

@@ -57,6 +57,15 @@ def test_each_route_has_its_own_form(entry: MakeEntry, route: str, start: bytes)
     assert wrapped(envelope, kept) == pack(kept)
 
 
+@pytest.mark.parametrize(("most_bytes", "is_read"), [(5000, True), (4999, False)])
+def test_nothing_is_unpacked_beyond_what_may_be_stored(entry: MakeEntry, most_bytes: int, *, is_read: bool) -> None:
+    """Whoever may write to Redis cannot fill our memory: a value is no larger than the largest ``max_body`` allows."""
+    kept = entry(body=bytes(5000), route="large")
+    value = wrapped(Envelope(rules=RULES), kept)
+    envelope = Envelope(rules={"small": CacheRules(max_body_bytes=1), "large": CacheRules(max_body_bytes=most_bytes)})
+    assert envelope.unwrap("k", value) == (kept if is_read else Corrupt(CorruptReason.MALFORMED))
+
+
 def wrapped(envelope: Envelope, entry: Entry) -> bytes:
     """What is to stand in Redis."""
     value = envelope.wrap(entry)
