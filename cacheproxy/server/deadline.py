@@ -8,7 +8,7 @@ from math import inf
 class Deadline:
     """Calls ``expired`` once the time allowed for what comes next is over."""
 
-    __slots__ = ("_at", "_expired", "_loop", "_timer")
+    __slots__ = ("_at", "_expired", "_fires_at", "_loop", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, expired: Callable[[], None]) -> None:
         """Allow all the time there is."""
@@ -16,11 +16,12 @@ class Deadline:
         self._expired = expired
         self._at = inf
         self._timer: asyncio.TimerHandle | None = None
+        self._fires_at = inf
 
     def allow(self, seconds: float) -> None:
         """Let ``seconds`` pass from now."""
         self._at = self._loop.time() + seconds
-        if self._timer is None or self._timer.when() > self._at:
+        if self._at < self._fires_at:
             self._arm()
 
     def lift(self) -> None:
@@ -33,14 +34,17 @@ class Deadline:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._fires_at = inf
 
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(self._at, self._tick)
+        self._fires_at = self._at
 
     def _tick(self) -> None:
         self._timer = None
+        self._fires_at = inf
         if self._at == inf:
             return
         if self._loop.time() < self._at:

@@ -174,11 +174,8 @@ class EdgeProtocol(asyncio.Protocol):
 
     def _express(self, raw: bytes) -> bool:
         """Answer at once if ``raw`` is a head that is known and needs nothing but memory. On any doubt: False."""
-        answer = (
-            None
-            if self._edge.draining
-            else self._edge.lane.answer(raw, trusted=self._edge.trusts(self._peer), peer=self._peer)
-        )
+        edge, peer = self._edge, self._peer
+        answer = None if edge.draining else edge.lane.answer(raw, trusted=edge.trusts(peer), peer=peer)
         if answer is None:
             return False
         head, body = answer
@@ -187,7 +184,7 @@ class EdgeProtocol(asyncio.Protocol):
             self._transport.write(body)
         self._awaiting_head = False
         self._server_state.total_requests += 1
-        self._deadline.allow(self._edge.limits.keepalive_s)
+        self._deadline.allow(edge.limits.keepalive_s)
         return True
 
     def _await_head(self) -> None:
