@@ -175,7 +175,8 @@ class LeasedLimiter:
         return _state(check, purse, began)
 
     def _purse(self, check: Check) -> _Purse:
-        purse = self._purses.setdefault(_key(check), _Purse())
+        key = _key(check)
+        purse = self._purses[key] = self._purses.pop(key, None) or _Purse()  # the last that more was taken for
         if len(self._purses) > self._max_subjects:
             del self._purses[next(iter(self._purses))]
         return purse

@@ -217,6 +217,16 @@ async def test_the_purses_are_bounded(clock) -> None:
     assert len(limiter._purses) == 10
 
 
+async def test_a_flood_of_clients_takes_no_busy_clients_permits(clock) -> None:
+    """Those that took none for the longest are forgotten first: what is in hand elsewhere is not lost to its client."""
+    limiter, each = LeasedLimiter(Shared(clock), clock, max_subjects=200), rule()
+    admitted = 0
+    for number in range(1200):
+        admitted += isinstance(await limiter.admit([Check(each, "busy")]), Admitted)
+        await limiter.admit([Check(each, f"flood-{number}")])
+    assert admitted == quota_of(each).capacity
+
+
 async def admissions(clock, limit: int, algorithm: Algorithm, schedule: list[tuple[int, int, int]]) -> list[int]:
     """When requests were admitted: for each (replica, gap, burst) that many arrive there, that long after the last."""
     shared = Shared(clock)
