@@ -65,6 +65,15 @@ async def test_lag_is_measured_from_the_purge_to_its_application(valkey, replica
     assert 0 <= lag_s < 5
 
 
+async def test_heartbeats_are_sent_at_their_pace(valkey, replica):
+    """One in each ``heartbeat_s`` and no more: every replica hears those of all."""
+    one = replica(valkey)
+    await one.ready()
+    first = one.ledger.until
+    await _heartbeats(one, 4)
+    assert one.ledger.until - first >= 4 * HEARTBEAT_S - 0.01
+
+
 # -- receipts
 
 
