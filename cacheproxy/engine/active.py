@@ -1,12 +1,11 @@
 """The policy in force, compiled."""
 
-from functools import lru_cache
-
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.errors import ClientError
 from cacheproxy.policy.route import Policy
 from cacheproxy.policy.router import Match, Router
 from cacheproxy.semantics.forwarding import has_passed
+from cacheproxy.semantics.memo import recurring
 
 
 class Active:
@@ -18,7 +17,7 @@ class Active:
         """Route by ``router``, remembering the latest."""
         self.policy = policy
         self.router = router
-        self.match = lru_cache(maxsize=2048)(router.match)
+        self.match = recurring(router.match, 2048)
         """``Router.match``: a pure function, and most requests are for few targets."""
 
 

@@ -4,6 +4,7 @@ from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.keys import CacheKey, NoKey, Params, cache_key
 from cacheproxy.policy.route import Route
 from cacheproxy.semantics.head import RequestHead
+from cacheproxy.semantics.memo import Doorkeeper
 
 MAX_KNOWN = 1024
 
@@ -17,6 +18,7 @@ class KnownKeys:
     def __init__(self, prefix: str) -> None:
         """All keys begin with ``prefix``."""
         self._prefix = prefix
+        self._door = Doorkeeper()
         self._known: dict[int, tuple[RequestHead, Route, str, CacheKey | NoKey]] = {}
 
     def of(self, route: Route, request: RequestHead, params: Params, identity: Identity) -> CacheKey | NoKey:
@@ -27,6 +29,8 @@ class KnownKeys:
         if known is not None and known[0] is request and known[1] is route and known[2] == identity.client_ip:
             return known[3]
         key = cache_key(route, request, params, identity, prefix=self._prefix)
+        if not self._door.came((request.target, id(request.fields))):
+            return key
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
         self._known[id(request)] = (request, route, identity.client_ip, key)

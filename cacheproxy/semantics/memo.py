@@ -1,14 +1,18 @@
 """Remembering what field values and heads mean: the same few come all day."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache, wraps
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, TypeVarTuple
 
 LONGEST_BYTES = 256
 """Longer values are read anew each time: whoever can send them must not be able to fill memory with them."""
 
+_MARK_BITS = 14
+_MARKS = 1 << _MARK_BITS
+
 S = TypeVar("S")
 T = TypeVar("T")
+Key = TypeVarTuple("Key")
 
 
 def memoised(maxsize: int) -> Callable[[Callable[[bytes], T]], Callable[[bytes], T]]:
@@ -24,6 +28,39 @@ def memoised(maxsize: int) -> Callable[[Callable[[bytes], T]], Callable[[bytes],
         return answer
 
     return remember
+
+
+class Doorkeeper:
+    """Tells what comes again from what comes once, and would only push out of a memo what comes again.
+
+    A crawl asks for each page once: to remember it costs more than to forget it, as all that is remembered has to be
+    fetched into the processor's caches to be let go. It may err, and then lets in what came once. 16 KiB.
+    """
+
+    __slots__ = ("_marks",)
+
+    def __init__(self) -> None:
+        """Nothing came yet."""
+        self._marks = bytearray(_MARKS)
+
+    def came(self, key: Hashable) -> bool:
+        """Whether ``key`` came before, not too long ago. From now on it did."""
+        hashed = hash(key)
+        at, mark = hashed & (_MARKS - 1), hashed >> _MARK_BITS & 0x7F | 0x80
+        if self._marks[at] == mark:
+            return True
+        self._marks[at] = mark
+        return False
+
+
+def recurring(function: Callable[[*Key], T], most: int) -> Callable[[*Key], T]:
+    """``function``, whose last ``most`` answers to what it was asked more than once are remembered."""
+    remembered, door = lru_cache(most)(function), Doorkeeper()
+
+    def answer(*key: *Key) -> T:
+        return remembered(*key) if door.came(key) else function(*key)
+
+    return answer
 
 
 class ByIdentity(Generic[S, T]):

@@ -7,6 +7,7 @@ from cacheproxy.engine.engine import Client, Engine
 from cacheproxy.policy.identity import TenantSource
 from cacheproxy.semantics.authority import without_own_port
 from cacheproxy.semantics.head import RequestHead
+from cacheproxy.semantics.memo import recurring
 from cacheproxy.server.forwarded import UNIX, believable, client_address, forwarding_fields, is_trusted
 from cacheproxy.server.head import Framing, parse_head, split_target
 
@@ -28,7 +29,7 @@ class Arrived(NamedTuple):
 
 
 class Adapter:
-    """Reads heads for one listener. What was read lately from the same peer is not read again.
+    """Reads heads for one listener. What was read more than once lately from the same peer is not read again.
 
     That is so for whole heads, and for heads less their targets: one client asks for many things in the same words.
     """
@@ -37,7 +38,7 @@ class Adapter:
         """Read for ``engine`` what comes in on ``port``."""
         self._engine = engine
         self._port = port
-        self._read_lately = lru_cache(maxsize=MEMO_HEADS)(self._read_by_parts)
+        self._read_lately = recurring(self._read_by_parts, MEMO_HEADS)
         self._rest_lately = lru_cache(maxsize=MEMO_HEADS)(self._read)
         self.trusts = lru_cache(maxsize=MEMO_HEADS)(self._trusts)
         """Whether a peer (an address, empty for a unix socket) is a proxy that is believed."""
@@ -48,7 +49,7 @@ class Adapter:
 
     def forget(self) -> None:
         """Read every head anew: the policy has changed."""
-        self._read_lately.cache_clear()
+        self._read_lately = recurring(self._read_by_parts, MEMO_HEADS)
         self._rest_lately.cache_clear()
         self.trusts.cache_clear()
 

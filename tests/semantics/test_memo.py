@@ -1,6 +1,6 @@
 """Remembering what short values mean."""
 
-from cacheproxy.semantics.memo import LONGEST_BYTES, ByIdentity, memoised
+from cacheproxy.semantics.memo import LONGEST_BYTES, ByIdentity, Doorkeeper, memoised, recurring
 
 
 def test_a_short_value_is_read_once_and_a_long_one_every_time() -> None:
@@ -25,3 +25,27 @@ def test_what_was_made_of_an_object_is_known_while_it_is_the_same() -> None:
     assert (made.of(first), made.of(second), made.of(third)) == ("a", "b", None)
     made.keep(third, "c")
     assert (made.of(first), made.of(third)) == (None, "c")
+
+
+def test_only_what_comes_again_is_remembered() -> None:
+    """A crawl of a thousand pages pushes nothing out that was asked for twice."""
+    asked: list[tuple[str, int]] = []
+
+    def half(name: str, number: int) -> float:
+        asked.append((name, number))
+        return number / 2
+
+    known = recurring(half, 8)
+    assert [known("a", 1) for _ in range(3)] == [0.5, 0.5, 0.5]
+    for page in range(1000):
+        known("page", page)
+    asked.clear()
+    assert (known("a", 1), asked) == (0.5, [])
+
+
+def test_hardly_anything_that_comes_once_is_let_in() -> None:
+    """Two that are taken for one another let each other in: one in a hundred at the worst."""
+    door = Doorkeeper()
+    assert sum(door.came(("once", number)) for number in range(20_000)) < 200
+    assert not door.came("again")
+    assert door.came("again")
