@@ -149,6 +149,7 @@ def _application(ends: Ends, way: RequestWay, feed: Feed) -> Application:
         bus=ends.state.bus,
         governor=way.governor,
         envelope=ends.state.envelope,
+        l1=ends.state.l1,
         metrics=ends.metrics,
         feed=feed,
     )

@@ -29,6 +29,7 @@ from cacheproxy.server.express import ExpressLane
 from cacheproxy.server.passing import PassingLane
 from cacheproxy.settings import Settings
 from cacheproxy.storage.envelope import Envelope
+from cacheproxy.storage.memory import MemoryStore
 from cacheproxy.wiring.origin import ReplaceableOrigin
 from cacheproxy.wiring.policy_file import policy_text
 
@@ -55,6 +56,7 @@ class Reloader:
         bus: Bus | None,
         governor: Governor,
         envelope: Envelope,
+        l1: MemoryStore,
         metrics: Metrics,
         feed: Feed,
     ) -> None:
@@ -68,6 +70,7 @@ class Reloader:
         self._bus = bus
         self._governor = governor
         self._envelope = envelope
+        self._l1 = l1
         self._metrics = metrics
         self._feed = feed
         self._turn = asyncio.Lock()
@@ -117,7 +120,12 @@ class Reloader:
             raise PolicyError(str(self._settings.config), [fault]) from error
 
     def _put_in_force(self, policy: Policy, router: Router) -> None:
-        """In one step: no request sees half of it, and nothing is answered any more by what the old one knew."""
+        """In one step: no request sees half of it, and nothing is answered any more by what the old one knew.
+
+        Memory has the tags of the policy that something was stored under; whoever reads L2 adds those of today's.
+        """
+        if _tagging(policy) != _tagging(self._engine.active.policy):
+            self._l1.clear()
         self._engine.active = Active(policy, router)
         self._adapter.forget()
         self._lane.clear()
@@ -170,6 +178,11 @@ class Reloader:
             return self._settings.config.read_bytes()
         except OSError:
             return None
+
+
+def _tagging(policy: Policy) -> list[tuple[object, ...]]:
+    """All that decides which tags a response has."""
+    return [(route.name, route.match, route.key, route.tags) for route in policy.routes]
 
 
 def _check(source: str, before: Policy, policy: Policy) -> None:

@@ -160,6 +160,18 @@ def test_the_express_lane_forgets_the_policy_before(one, file) -> None:
     assert [get(one).status_code for _ in range(2)] == [200, 429]
 
 
+def test_what_is_stored_is_purged_by_the_tags_of_the_policy_in_force(sidecars, valkey) -> None:
+    """In memory too: it was stored under the tags of the policy before."""
+    (one,) = sidecars(1, valkey, policy=BEFORE)
+    for _ in range(2):
+        get(one, "/items/tagged")
+    file = Path(one.args[one.args.index("--config") + 1])
+    put_in_force(one, file, BEFORE.replace('key: "items:{id}"', 'key: "items:{id}", tags: [new]'))
+    assert get(one, "/items/tagged").headers["x-cache"] == "HIT"
+    one.purge(tags=["new"])
+    assert get(one, "/items/tagged").headers["x-cache"] == "MISS"
+
+
 def test_another_origin_is_reached_without_losing_a_request(one, file, origin) -> None:
     """Requests under way end where they began; those after the reload go to the new one."""
     upstream = f"upstream: {{url: '{origin.url}', pool: {{max_connections: 7}}}}\n"
