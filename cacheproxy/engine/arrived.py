@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from cacheproxy.engine.fill_job import FillJob
+from cacheproxy.engine.leak_guard import names_caller
 from cacheproxy.invalidation.tags import response_tags
+from cacheproxy.policy.route import Scope
 from cacheproxy.semantics.conditional import completion_fields, fill_fields, revalidation_fields
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
@@ -14,7 +16,7 @@ from cacheproxy.semantics.ranges import combine
 from cacheproxy.semantics.storing import Pass, PassReason, Store, assess
 from cacheproxy.semantics.tag_clock import Stamp
 from cacheproxy.storage.contract import Entry
-from cacheproxy.upstream.contract import ResponseBody
+from cacheproxy.upstream.contract import ResponseBody, Sent
 
 NO_STAMP = Stamp("", 0)
 """What is not stored bears this; every store would refuse it."""
@@ -44,6 +46,15 @@ class Arrived:
     stamp: Stamp | None
     asked_at: float = -inf
     """Monotonic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """What the origin was asked at once, and when: ``requested_at`` in epoch seconds, ``asked_at`` monotonic."""
+
+    sent: Sent
+    requested_at: float
+    asked_at: float
 
 
 def fetch_of(job: FillJob, variants: Sequence[Entry] = ()) -> RequestHead:
@@ -81,6 +92,26 @@ def verdict_on(job: FillJob, arrived: Arrived) -> Store | Pass:
     """Whether it may be stored, and on what terms."""
     requested_at, received_at = arrived.requested_at, arrived.received_at
     return assess(job.sent, arrived.head, job.rules, requested_at=requested_at, received_at=received_at)
+
+
+def plain_entry(job: FillJob, arrived: Arrived, content: bytes) -> Entry | None:
+    """The response as it is stored, where nothing about it has to be looked at more closely; else None."""
+    status = arrived.head.status
+    if status in {206, 304} or is_error(status) or len(content) > job.rules.max_body_bytes:
+        return None
+    verdict, tags = verdict_on(job, arrived), response_tags(arrived.head.fields)
+    if isinstance(verdict, Pass) or tags.refused:
+        return None
+    if job.personal and (job.in_full or not job.personal.isdisjoint(verdict.vary)):
+        return None
+    if is_for_many(job) and names_caller(job.exchange.identity, verdict.fields, content):
+        return None
+    return entry_for(job, arrived, verdict, content, tags.tags)
+
+
+def is_for_many(job: FillJob) -> bool:
+    """Whether the response would be shared among users."""
+    return job.exchange.route.scope in {Scope.PUBLIC, Scope.TENANT}
 
 
 def refusal(job: FillJob, head: ResponseHead, now: float) -> PassReason | None:

@@ -9,11 +9,14 @@ from cacheproxy.engine.arrived import (
     LIES_IN_THE_HEAD,
     LIES_IN_THE_RESPONSE,
     Arrived,
+    Underway,
     combined,
     completes,
     entry_for,
     fetch_of,
+    is_for_many,
     is_part,
+    plain_entry,
     verdict_on,
     wants_all,
 )
@@ -28,7 +31,6 @@ from cacheproxy.engine.shared_body import SharedBody
 from cacheproxy.errors import UpstreamError
 from cacheproxy.fills.hit_for_miss import HitForMiss
 from cacheproxy.invalidation.tags import response_tags
-from cacheproxy.policy.route import Scope
 from cacheproxy.redis_link.contract import Role
 from cacheproxy.semantics.cache_control import CacheControl
 from cacheproxy.semantics.head import ResponseHead
@@ -39,6 +41,8 @@ from cacheproxy.storage.contract import Entry
 from cacheproxy.storage.contract import Store as Storage
 from cacheproxy.upstream.bodies import BytesBody
 from cacheproxy.upstream.contract import ResponseBody
+
+_AGE = frozenset({b"age"})
 
 
 class Carrier:
@@ -63,10 +67,34 @@ class Carrier:
         self._clock = clock
         self._revalidator = Revalidator(store, degrade)
 
-    async def carry(self, job: FillJob, stamp: Stamp | None) -> Shared:
-        """What the origin's answer gives to all who wait; the job's leader is told first. UpstreamError."""
+    def ask_now(self, job: FillJob) -> Underway | None:
+        """Ask the origin at once for all there is; None where that cannot be done, or is not what is to be asked."""
+        if not isinstance(job.plan, Fetch) or job.plan.missing is not None:
+            return None
+        requested_at, asked_at = self._clock.now(), self._clock.monotonic()
+        sent = self._origin.start(job.exchange, fetch_of(job))
+        return None if sent is None else Underway(sent, requested_at, asked_at)
+
+    def settle_now(self, job: FillJob, stamp: Stamp, asked: Underway) -> Filled | None:
+        """What came of it, stored, where that is plain and needs no waiting; None, and nothing is done, where not."""
+        if asked.sent.whole is None:
+            return None
+        head, content = asked.sent.whole
+        arrived = Arrived(head, BytesBody(content), asked.requested_at, self._clock.now(), stamp, asked.asked_at)
+        entry = plain_entry(job, arrived, content)
+        if entry is None or not self._store.write_now(entry):
+            return None
+        self._origin.note(job.exchange, head, asked.asked_at)
+        self._hit_for_miss.forget(job.key)
+        return _filled(arrived, entry)
+
+    async def carry(self, job: FillJob, stamp: Stamp | None, asked: Underway | None = None) -> Shared:
+        """What the origin's answer gives to all who wait; the job's leader is told first. UpstreamError.
+
+        ``asked`` is what the origin was asked for it already.
+        """
         variants = await self._revalidator.variants(job) if isinstance(job.plan, Revalidate) else ()
-        arrived = await self._ask(job, stamp, variants)
+        arrived = await self._ask(job, stamp, variants, asked)
         if arrived.head.status == 304 and variants:
             confirmed = await self._revalidator.confirmed(job, arrived, variants)
             return confirmed or await self.carry(replace(job, plan=Fetch(reason=job.plan.reason)), stamp)
@@ -87,9 +115,13 @@ class Carrier:
         fit = self._fit(job, arrived, verdict_on(job, arrived))
         return fit if isinstance(fit, Passed) else self._gather(job, arrived, *fit)
 
-    async def _ask(self, job: FillJob, stamp: Stamp | None, variants: Sequence[Entry]) -> Arrived:
-        requested_at, asked_at = self._clock.now(), self._clock.monotonic()
-        head, body = await self._origin.send(job.exchange, fetch_of(job, variants), None)
+    async def _ask(
+        self, job: FillJob, stamp: Stamp | None, variants: Sequence[Entry], asked: Underway | None = None
+    ) -> Arrived:
+        sent, requested_at, asked_at = None, self._clock.now(), self._clock.monotonic()
+        if asked is not None:
+            sent, requested_at, asked_at = asked.sent, asked.requested_at, asked.asked_at
+        head, body = await self._origin.send(job.exchange, fetch_of(job, variants), None, sent)
         return Arrived(head, body, requested_at, self._clock.now(), stamp, asked_at)
 
     async def _refuse_failure(self, job: FillJob, arrived: Arrived) -> None:
@@ -165,7 +197,7 @@ class Carrier:
             return await self._pass(job, arrived, PassReason.TOO_LARGE)
         if content is None:
             return await self._pass(job, arrived, PassReason.TOO_LARGE)
-        if _is_for_many(job) and names_caller(job.exchange.identity, verdict.fields, content):
+        if is_for_many(job) and names_caller(job.exchange.identity, verdict.fields, content):
             self._refuse(job, PassReason.PERSONALISED)
             job.leader.tell(Passed(arrived.head, BytesBody(content), PassReason.PERSONALISED))
             return GaveUp()
@@ -178,14 +210,7 @@ class Carrier:
         if entry.status == 206:
             return await self._keep_part(job, arrived, entry)
         self._hit_for_miss.forget(job.key)
-        filled = Filled(
-            entry,
-            arrived.head.status,
-            stored=arrived.stamp is not None,
-            age=arrived.head.fields.get(b"age"),
-            arrived=arrived.head.fields.without({b"age"}),
-            asked_at=arrived.asked_at,
-        )
+        filled = _filled(arrived, entry)
         job.leader.tell(filled)
         if arrived.stamp is None:
             return Unstamped(entry, arrived.asked_at)
@@ -214,7 +239,7 @@ class Carrier:
         if isinstance(fit, Passed):
             return None
         verdict, tags = fit
-        if _is_for_many(job) and names_caller(job.exchange.identity, verdict.fields, rest):
+        if is_for_many(job) and names_caller(job.exchange.identity, verdict.fields, rest):
             return None
         return combined(job, entry_for(job, arrived, verdict, rest, tags))
 
@@ -222,9 +247,16 @@ class Carrier:
         await self._degrade.instead(Role.CACHE, self._store.write(entry), None)
 
 
-def _is_for_many(job: FillJob) -> bool:
-    """Whether the response would be shared among users."""
-    return job.exchange.route.scope in {Scope.PUBLIC, Scope.TENANT}
+def _filled(arrived: Arrived, entry: Entry) -> Filled:
+    """What ``arrived`` gives to all, as it is stored in ``entry``."""
+    return Filled(
+        entry,
+        arrived.head.status,
+        stored=arrived.stamp is not None,
+        age=arrived.head.fields.get(b"age"),
+        arrived=arrived.head.fields.without(_AGE),
+        asked_at=arrived.asked_at,
+    )
 
 
 def _is_for_one(job: FillJob, verdict: Store | Pass) -> bool:

@@ -11,32 +11,27 @@ from functools import partial
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.allowed import may_store
+from cacheproxy.engine.arrived import Underway
 from cacheproxy.engine.carry import Carrier
-from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.fill_job import Filled, FillJob, GaveUp, Leader, Outcome, Passed, Shared
 from cacheproxy.engine.meanwhile import Meanwhile
+from cacheproxy.engine.origin_side import news_of
+from cacheproxy.engine.permit import Permits
 from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.engine.serve import whole_seconds
 from cacheproxy.errors import UpstreamError
-from cacheproxy.fills.contract import Held, Leases, Waited
+from cacheproxy.fills.contract import Held, Waited
 from cacheproxy.fills.early import early_window_s, refreshes_early
 from cacheproxy.fills.flight import AbandonedError, Flights
 from cacheproxy.fills.governor import Governor
 from cacheproxy.fills.hit_for_miss import HitForMiss
-from cacheproxy.invalidation.contract import Purger
-from cacheproxy.redis_link.contract import Budget, Role
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.plan import Fetch, Forward, Revalidate, Serve, plan
-from cacheproxy.semantics.tag_clock import Stamp
 from cacheproxy.semantics.vary import variance
-from cacheproxy.storage.contract import Entry, Store
+from cacheproxy.storage.contract import Entry
 from cacheproxy.upstream.reasons import Reason
 
-PATIENCE_S = 5.0
-"""How long a fill waits for another replica's before it asks the origin itself."""
-LEASE_LEAST_S = 0.025
-"""How long the lease is waited for, however much of the request's time is gone."""
 REFRESH_PATIENCE_S = 30.0
 """How long a refresh waits for its turn before it is left to the next request for its key."""
 MAX_FOLLOWED = 2
@@ -49,10 +44,6 @@ _LEADERS_OWN = frozenset({
 _PART = frozenset({b"range", b"if-range"})
 
 
-def _nothing() -> None:
-    """No stamp was heard of."""
-
-
 class Filler:
     """Fetches on behalf of keys."""
 
@@ -60,34 +51,25 @@ class Filler:
         self,
         *,
         carrier: Carrier,
-        store: Store,
-        leases: Leases,
-        purger: Purger,
+        permits: Permits,
+        meanwhile: Meanwhile,
         flights: "Flights[Shared]",
         governor: Governor,
         hit_for_miss: HitForMiss,
-        degrade: Degrade,
         recorder: Recorder,
         clock: Clock,
-        heard: Callable[[], Stamp | None] = _nothing,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Everything it works with comes from ``wiring``.
-
-        ``heard`` gives a stamp that needs no trip, or None; ``draw`` gives chance, uniform in [0, 1).
-        """
+        """Everything it works with comes from ``wiring``. ``draw`` gives chance, uniform in [0, 1)."""
         self._carrier = carrier
-        self._leases = leases
-        self._purger = purger
+        self._permits = permits
+        self._meanwhile = meanwhile
         self._flights = flights
         self._governor = governor
         self._hit_for_miss = hit_for_miss
-        self._degrade = degrade
         self._recorder = recorder
         self._clock = clock
-        self._heard = heard
         self._draw = draw
-        self._meanwhile = Meanwhile(store, degrade, clock)
         self._leaders: dict[str, Leader] = {}
         """Of the fills that others may join, by key."""
 
@@ -98,7 +80,13 @@ class Filler:
         """
         job = self._job(exchange, decided, exchange.request)
         try:
-            return await self._follow(job) or await (self._alone(job) if job.alone else self._lead(job))
+            if (
+                job.shared
+                and self._flights.find(job.key) is not None
+                and (filled := await self._follow(job)) is not None
+            ):
+                return filled
+            return await (self._alone(job) if job.alone else self._lead(job))
         except AbandonedError:
             raise UpstreamError(503, "shut-down", sent=True) from None
 
@@ -150,20 +138,49 @@ class Filler:
     async def _alone(self, job: FillJob) -> Outcome:
         """The origin's answer for ``job`` and nobody else. Only what others may have after all outlives its client."""
         job.exchange.collapsed = False
-        came = await self._carrier.carry_alone(job, await self._stamp(job))
+        came = await self._carrier.carry_alone(job, await self._permits.stamp(job))
         return came if isinstance(came, Passed) else await job.leader.outcome(self._flights.start(None, came))
 
     async def _lead(self, job: FillJob) -> Outcome:
+        """Fetch for ``job`` and all who join: in a task of the fill's own, unless everything can be done at once."""
         job.exchange.collapsed = False
-        return await job.leader.outcome(self._start(job))
+        held = self._permits.now(job)
+        filled = None if held is None else self._meanwhile.at_hand(job)
+        if filled is not None:
+            return filled
+        asked = None if held is None else self._carrier.ask_now(job)
+        if held is None or asked is None:
+            return await job.leader.outcome(self._start(job))
+        return await self._lead_on(job, held, asked)
+
+    async def _lead_on(self, job: FillJob, held: Held, asked: Underway) -> Outcome:
+        """Wait for what was ``asked`` in the leader's own task. What is not plain, or outlives that, gets another."""
+        flight = self._flights.open(job.key)
+        try:
+            await news_of(asked.sent)
+            filled = self._carrier.settle_now(job, held.stamp, asked)
+        except BaseException:
+            job.leader.leave()
+            self._flights.hand_on(job.key, flight, self._carrier.carry(job, held.stamp, asked))
+            raise
+        if filled is not None:
+            self._flights.land(job.key, flight, filled)
+            return filled
+        self._flights.hand_on(job.key, flight, self._carrier.carry(job, held.stamp, asked))
+        self._lead_flight(job, flight)
+        return await job.leader.outcome(flight)
 
     def _start(self, job: FillJob) -> "asyncio.Future[Shared]":
         if not job.shared:
             return self._flights.start(None, self._run(job))
         flight = self._flights.start(job.key, self._run(job))
+        self._lead_flight(job, flight)
+        return flight
+
+    def _lead_flight(self, job: FillJob, flight: "asyncio.Future[Shared]") -> None:
+        """Let those who join ``flight`` hear what ``job`` brings as soon as its leader does."""
         self._leaders[job.key] = job.leader
         flight.add_done_callback(partial(self._landed, job))
-        return flight
 
     def _landed(self, job: FillJob, _flight: "asyncio.Future[Shared]") -> None:
         if self._leaders.get(job.key) is job.leader:
@@ -210,7 +227,7 @@ class Filler:
         return job
 
     async def _run(self, job: FillJob) -> Shared:
-        permit = await self._permit(job)
+        permit = await self._permits.get(job)
         if isinstance(permit, Held):
             return await self._fill(job, permit)
         if isinstance(permit, Filled):
@@ -232,49 +249,8 @@ class Filler:
                 result = await self._carrier.carry(job, held.stamp)
             outcome = Waited.FILLED if isinstance(result, Filled) else Waited.GAVE_UP
         finally:
-            await self._release(held, outcome)
+            await self._permits.give_back(held, outcome)
         return result
-
-    async def _release(self, held: Held, outcome: Waited) -> None:
-        await self._degrade.instead(Role.CACHE, self._leases.release(held, outcome), None)
-
-    async def _permit(self, job: FillJob) -> Held | Filled | Stamp | None:
-        """Leave to fill and store: a lease, or a stamp alone. None: fetch, but store nothing. Or somebody filled it."""
-        if not job.shared:
-            return await self._stamp(job)
-        patient_until = self._clock.monotonic() + PATIENCE_S
-        while True:
-            asked = self._leases.acquire(job.key, _lease_budget(job))
-            permit = await self._degrade.instead(Role.CACHE, asked, None)
-            if permit is None or isinstance(permit, Held):
-                return permit
-            self._recorder.event(Event.COLLAPSED, "lease")
-            match await self._leases.wait(permit, max(0.0, patient_until - self._clock.monotonic())):
-                case Waited.WAITED_OUT:
-                    return None
-                case Waited.GAVE_UP:
-                    self._hit_for_miss.remember(job.key)
-                    return await self._stamp(job)
-                case Waited.FILLED:
-                    found = await self._meanwhile.filled(job)
-                    if found is not None:
-                        return found
-                case Waited.LOST:
-                    continue
-
-    async def _stamp(self, job: FillJob) -> Stamp | None:
-        """A stamp for what nobody else waits for: what was heard of the clock will do, and costs no trip."""
-        if job.exchange.begun is not None:
-            return None  # the origin was asked before the clock
-        heard = self._heard()
-        return heard or await self._degrade.instead(Role.CACHE, self._purger.begin(), None)
-
-
-def _lease_budget(job: FillJob) -> Budget | None:
-    """How long the lease may take: of a herd one asks for it, and must not find that the herd has used up its time."""
-    if not job.leader.waits:
-        return None
-    return Budget(max(job.exchange.budget.deadline, asyncio.get_running_loop().time() + LEASE_LEAST_S))
 
 
 def early_for_s(exchange: Exchange, entry: Entry) -> float:

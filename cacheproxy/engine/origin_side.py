@@ -34,10 +34,14 @@ class OriginSide:
         """By the identity of the fields, which are the same object for heads that differ in their targets alone."""
 
     async def send(
-        self, exchange: Exchange, request: RequestHead, body: RequestBody | None
+        self, exchange: Exchange, request: RequestHead, body: RequestBody | None, begun: Sent | None = None
     ) -> tuple[ResponseHead, ResponseBody]:
-        """The origin's response to ``request`` as it came. UpstreamError. What is learnt is noted in ``exchange``."""
-        begun, exchange.begun = exchange.begun, None
+        """The origin's response to ``request`` as it came. UpstreamError. What is learnt is noted in ``exchange``.
+
+        ``begun`` is what was sent of it already.
+        """
+        if begun is None:
+            begun, exchange.begun = exchange.begun, None
         started = self._clock.monotonic() if begun is None else exchange.started
         try:
             head, arriving = await self._answer(exchange, request, body, begun)
@@ -55,7 +59,7 @@ class OriginSide:
     ) -> tuple[ResponseHead, ResponseBody]:
         """The short way where the request can go at once and its answer comes whole; else the origin's ordinary one."""
         if begun is None and body is None and (begun := self.start(exchange, request)) is not None:
-            await told(begun)
+            await _told(begun)
             if begun.whole is not None:
                 head, content = begun.whole
                 return head, BytesBody(content)
@@ -71,6 +75,12 @@ class OriginSide:
             known.lines = lines_to_repeat(request.with_fields(known.fields))
         prepared = Prepared(request.method, request_line(request) + known.lines)
         return self._origin.begin(prepared, b"x-request-id: %b\r\n" % exchange.request_id.encode(), b"")
+
+    def note(self, exchange: Exchange, head: ResponseHead, asked_at: float) -> None:
+        """Note that the origin, which was ``asked_at`` then (monotonic), has answered ``exchange`` with ``head``."""
+        exchange.upstream_s += self._clock.monotonic() - asked_at
+        exchange.forward_status = head.status
+        self.answered()
 
     def answered(self) -> None:
         """Note that the origin answered a request."""
@@ -130,12 +140,17 @@ def _is_alike(known: RequestHead, request: RequestHead) -> bool:
     return known.fields is request.fields and same and known.authority == request.authority
 
 
-async def told(sent: Sent) -> None:
-    """Wait until there is anything to be known of the response to what was ``sent``; cancelled, give that up."""
+def news_of(sent: Sent) -> "asyncio.Future[None]":
+    """Done as soon as there is anything to be known of the response to what was ``sent`` just now."""
     news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     sent.when_told(partial(_wake, news))
+    return news
+
+
+async def _told(sent: Sent) -> None:
+    """Wait for ``news_of`` it; cancelled, give it up."""
     try:
-        await news
+        await news_of(sent)
     except asyncio.CancelledError:
         sent.abandon()
         raise

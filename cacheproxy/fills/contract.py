@@ -10,7 +10,7 @@ from cacheproxy.semantics.tag_clock import Stamp
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The lease is ours: fill under ``stamp``. ``token`` releases it, and nobody else's does."""
+    """The lease is ours: fill under ``stamp``. ``token`` releases it, and nobody else's does; empty: none has to."""
 
     key: str
     token: str
@@ -48,6 +48,10 @@ class Leases(Protocol):
 
     async def acquire(self, key: str, budget: Budget | None = None) -> Held | Taken:
         """The lease on ``key`` with a tag-clock stamp taken in the same step, or who has it. StateError."""
+        ...
+
+    def acquire_now(self, key: str) -> Held | None:
+        """The lease on ``key``, which need not be released, if it can be had without waiting; else None."""
         ...
 
     async def wait(self, taken: Taken, patience_s: float) -> Waited:

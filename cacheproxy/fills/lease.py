@@ -25,6 +25,10 @@ Begin = Callable[[Budget | None], Awaitable[Stamp]]
 """Where stamps come from: ``Purger.begin``."""
 
 
+def _no_stamp() -> None:
+    """None can be had without waiting."""
+
+
 class RedisLeases:
     """A contract.Leases in Redis. A holder that dies keeps its lease for ``age_s``, and one that lives ``longest_s``.
 
@@ -72,6 +76,10 @@ class RedisLeases:
         held = Held(key, token, Stamp(epoch.decode(), int(at_us)), vacant=bool(vacant))
         self._keep(held)
         return held
+
+    def acquire_now(self, key: str) -> None:  # noqa: ARG002 - Redis takes its time
+        """Never without waiting."""
+        return
 
     async def wait(self, taken: Taken, patience_s: float) -> Waited:
         """Wait, holding no connection, until ``taken`` ends; at most ``patience_s``. Never raises StateError.
@@ -169,6 +177,10 @@ class MemoryLeases:
             del self._leases[key]
             raise
 
+    def acquire_now(self, key: str) -> None:  # noqa: ARG002 - as it would be among replicas
+        """Never without waiting."""
+        return
+
     async def wait(self, taken: Taken, patience_s: float) -> Waited:
         """Wait until ``taken`` ends; at most ``patience_s``."""
         return await self._waiters.wait(taken, patience_s)
@@ -183,13 +195,19 @@ class MemoryLeases:
 class NoLeases:
     """A contract.Leases that gives every lease: for a replica that is alone, whose flights suffice."""
 
-    def __init__(self, begin: Begin) -> None:
-        """Stamps come from ``begin``."""
+    def __init__(self, begin: Begin, stamp: Callable[[], Stamp | None] = _no_stamp) -> None:
+        """Stamps come from ``begin``, and without waiting from ``stamp``."""
         self._begin = begin
+        self._stamp = stamp
 
     async def acquire(self, key: str, budget: Budget | None = None) -> Held:
         """Always held. StateError if ``begin`` raises it."""
         return Held(key, "", await self._begin(budget), vacant=True)
+
+    def acquire_now(self, key: str) -> Held | None:
+        """Held, if there is a stamp."""
+        stamp = self._stamp()
+        return None if stamp is None else Held(key, "", stamp, vacant=True)
 
     async def wait(self, taken: Taken, patience_s: float) -> Waited:  # noqa: ARG002 - there is nobody to wait for
         """LOST at once: nobody holds anything."""

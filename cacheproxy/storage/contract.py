@@ -83,6 +83,10 @@ class Store(Protocol):
         """Keep ``entry``, replacing the one of the same key and variance. StateError if it was not kept."""
         ...
 
+    def write_now(self, entry: Entry) -> bool:
+        """Do what ``write`` does, where that needs no waiting; else False, and nothing is done."""
+        ...
+
     async def delete(self, key: str, budget: Budget | None = None) -> int:
         """Drop every variant under ``key``; how many there were, as far as known. StateError if not done."""
         ...

@@ -132,6 +132,11 @@ class MemoryStore:
         """Keep ``entry`` if it may be kept."""
         self.keep(entry)
 
+    def write_now(self, entry: Entry) -> bool:
+        """Keep ``entry`` if it may be kept. Always at once."""
+        self.keep(entry)
+        return True
+
     def keep(self, entry: Entry, vouched_us: int = 0) -> Slot | None:
         """Keep ``entry`` in place of the one it replaces; None where it is dead, too large, or nothing is trusted.
 

@@ -79,6 +79,10 @@ class TieredStore:
         self.l1.keep(entry)
         await self.l2.write(entry, budget)
 
+    def write_now(self, entry: Entry) -> bool:  # noqa: ARG002 - L2 takes its time
+        """Never at once."""
+        return False
+
     async def delete(self, key: str, budget: Budget | None = None) -> int:
         """Drop every variant under ``key`` from both; how many there were in the one that had more."""
         near = await self.l1.delete(key)
@@ -125,6 +129,10 @@ class NoStore:
 
     async def write(self, entry: Entry, budget: Budget | None = None) -> None:
         """Forget ``entry``."""
+
+    def write_now(self, entry: Entry) -> bool:  # noqa: ARG002 - the Store contract's
+        """Forget it at once."""
+        return True
 
     async def delete(self, key: str, budget: Budget | None = None) -> int:  # noqa: ARG002 - the Store contract's
         """0."""

@@ -56,6 +56,14 @@ class TimedStore:
         finally:
             self._record("set", self._monotonic() - began)
 
+    def write_now(self, entry: Entry) -> bool:
+        """Keep ``entry`` in the store, if that can be at once; else nothing is recorded, for ``write`` follows."""
+        began = self._monotonic()
+        kept = self._store.write_now(entry)
+        if kept:
+            self._record("set", self._monotonic() - began)
+        return kept
+
     async def delete(self, key: str, budget: Budget | None = None) -> int:
         """Drop what is under ``key`` from the store; how many there were."""
         began = self._monotonic()

@@ -65,9 +65,10 @@ class ScriptedSent:
     def whole(self) -> tuple[ResponseHead, bytes] | None:
         """The answer, if it is complete at once and nothing came before it."""
         met = self._met
-        if not isinstance(met, Answer) or met.parts is not None or met.interim:
+        if not isinstance(met, Answer) or met.interim:
             return None
-        return ResponseHead(met.status, met.fields), b"" if _is_bodyless(self.received, met) else met.body
+        content = b"" if _is_bodyless(self.received, met) else met.content().complete
+        return None if content is None else (ResponseHead(met.status, met.fields), content)
 
     def when_told(self, tell: Callable[[], None]) -> None:
         """Call ``tell`` once the step is met."""
@@ -103,6 +104,9 @@ class ScriptedOrigin:
         self.received: list[Received] = []
         self._held: list[ScriptedSent] = []
         self.closed = False
+        self.connections: dict[str, int] = {}
+        """It has none (``upstream.pool.Pool.counts``)."""
+        self.gave_way = 0
         self._otherwise = otherwise
         self._steps: dict[bytes, list[Step]] = {}
         self._open = asyncio.Event()
@@ -145,6 +149,7 @@ class ScriptedOrigin:
     ) -> tuple[ResponseHead, ResponseBody]:
         """The next scripted answer for the request's target; raises the UpstreamError that the script names."""
         if isinstance(begun, ScriptedSent):
+            await self._open.wait()
             received, answer = begun.received, begun.answer()
         else:
             content = b"" if body is None else b"".join([chunk async for chunk in body])

@@ -17,8 +17,10 @@ from cacheproxy.engine.fill_job import Shared
 from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.gate import Gate
 from cacheproxy.engine.identify import Identifier
+from cacheproxy.engine.meanwhile import Meanwhile
 from cacheproxy.engine.origin_side import OriginSide
 from cacheproxy.engine.passing import Passing
+from cacheproxy.engine.permit import Permits
 from cacheproxy.engine.popular import Counters
 from cacheproxy.engine.posted import Posted
 from cacheproxy.engine.record import AccessLog, Journal, WriteLine
@@ -131,18 +133,27 @@ def _flights(ends: Ends, stack: AsyncExitStack) -> "Flights[Shared]":
 def _filler(
     ends: Ends, carrier: Carrier, hit_for_miss: HitForMiss, governor: Governor, flights: "Flights[Shared]"
 ) -> Filler:
-    return Filler(
-        carrier=carrier,
-        store=ends.state.store,
-        leases=ends.state.leases,
-        purger=ends.state.purger,
-        flights=flights,
-        governor=governor,
+    state, clock = ends.state, ends.clock
+    meanwhile = Meanwhile(state.store, ends.degrade, clock)
+    permits = Permits(
+        leases=state.leases,
+        purger=state.purger,
+        meanwhile=meanwhile,
         hit_for_miss=hit_for_miss,
         degrade=ends.degrade,
         recorder=ends.metrics,
-        clock=ends.clock,
-        heard=ends.state.heard,
+        clock=clock,
+        heard=state.heard,
+    )
+    return Filler(
+        carrier=carrier,
+        permits=permits,
+        meanwhile=meanwhile,
+        flights=flights,
+        governor=governor,
+        hit_for_miss=hit_for_miss,
+        recorder=ends.metrics,
+        clock=clock,
     )
 
 

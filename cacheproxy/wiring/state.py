@@ -145,7 +145,7 @@ async def _alone(given: _Given, doors: Doors | None) -> State:
     return State(
         store=TimedStore(given.l1, given.recorder.operation, clock.monotonic),
         l1=given.l1,
-        leases=NoLeases(purger.begin),
+        leases=NoLeases(purger.begin, own.stamp),
         purger=purger,
         heard=own.stamp,
         limits=limiting_alone(clock),

@@ -21,7 +21,9 @@ from cacheproxy.engine.engine import Client, Engine
 from cacheproxy.engine.fill import Filler
 from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.identify import Identifier
+from cacheproxy.engine.meanwhile import Meanwhile
 from cacheproxy.engine.origin_side import OriginSide
+from cacheproxy.engine.permit import Permits
 from cacheproxy.engine.popular import Counters
 from cacheproxy.engine.posted import Posted
 from cacheproxy.engine.record import AccessLog, Journal
@@ -354,7 +356,7 @@ def _assemble(policy: str, *, origin: Origin, store: MemoryStore, clock: FakeClo
     notes = parts.get("notes") or Notes()
     inner_purger = parts.get("purger") or LocalPurger(store, "r1", 86_400.0, clock)
     shaky_store, purger = Shaky(store), Shaky(inner_purger)
-    leases = Shaky(parts.get("leases") or NoLeases(purger.begin))
+    leases = Shaky(parts.get("leases") or NoLeases(purger.begin, getattr(inner_purger, "stamp", lambda: None)))
     limiter, sessions = Shaky(MemoryLimiter(clock)), Shaky(FakeSessions())
     governor = parts.get("governor") or Governor()
     degrade, hit_for_miss, flights, tasks = Degrade(notes), HitForMiss(clock), Flights[Any](), Tasks()
@@ -362,16 +364,24 @@ def _assemble(policy: str, *, origin: Origin, store: MemoryStore, clock: FakeClo
     carrier = Carrier(
         origin=side, store=shaky_store, hit_for_miss=hit_for_miss, degrade=degrade, recorder=notes, clock=clock
     )
-    filler = Filler(
-        carrier=carrier,
-        store=shaky_store,
+    meanwhile = Meanwhile(shaky_store, degrade, clock)
+    permits = Permits(
         leases=leases,
         purger=purger,
+        meanwhile=meanwhile,
+        hit_for_miss=hit_for_miss,
+        degrade=degrade,
+        recorder=notes,
+        clock=clock,
+    )
+    filler = Filler(
+        carrier=carrier,
+        permits=permits,
+        meanwhile=meanwhile,
         flights=flights,
         governor=governor,
         draw=parts.get("draw", random.random),
         hit_for_miss=hit_for_miss,
-        degrade=degrade,
         recorder=notes,
         clock=clock,
     )

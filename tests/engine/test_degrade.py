@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.recorder import NullRecorder
 from cacheproxy.errors import StateError
+from cacheproxy.fills.lease import MemoryLeases
 from cacheproxy.redis_link.contract import Role
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.storage.memory import MemoryStore
@@ -60,6 +61,7 @@ async def everything(house) -> list[tuple[int, bytes]]:
 @pytest.mark.parametrize(("part", "call", "role"), CALLS, ids=lambda each: each)
 async def test_a_call_that_fails_costs_no_request(house, part: str, call: str, role: str) -> None:
     """Each request is answered as the origin would; the failure is counted under its role."""
+    house.leases.inner = MemoryLeases(house.purger.begin, 30.0)
     getattr(house, part).fails.add(call)
     answers = await everything(house)
     assert {200} <= {status for status, _ in answers} <= {200, 304}

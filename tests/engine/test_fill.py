@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from cacheproxy.engine.fill import MAX_FOLLOWED, PATIENCE_S
+from cacheproxy.engine.fill import MAX_FOLLOWED
+from cacheproxy.engine.permit import PATIENCE_S
 from cacheproxy.errors import UpstreamError
 from cacheproxy.fills.contract import Held, Waited
 from cacheproxy.fills.governor import Governor
@@ -33,12 +34,68 @@ def in_language(received: Received) -> Answer:
     return ok(language, ("vary", "accept-language"))
 
 
+@pytest.fixture(params=[False, True], ids=["", "at-once"])
+def house(request, house):
+    """An engine whose origin has, or has not, an idle connection for each request."""
+    house.origin.at_once = request.param
+    return house
+
+
 async def together(house, target: str, count: int, *fields: tuple[str, str]) -> list:
     """``count`` clients that ask at once, while the origin holds its answers back."""
     house.origin.hold()
     asking = [house.asking(target, *fields) for _ in range(count)]
     await house.quiet()
     return asking
+
+
+# --- fills in their leader's own task
+
+
+async def test_a_fill_at_once_needs_no_task(house) -> None:
+    """Its leader carries it, others find it, and what it brings is stored before anybody has it."""
+    house.origin.at_once = True
+    house.origin.script("/items/1", ok(b"one"))
+    leader, follower = await together(house, "/items/1", 2)
+    assert (set(), 1) == (house.flights._tasks, len(house.flights))
+    house.origin.release()
+    assert [b"one", b"one"] == [(await each).body for each in (leader, follower)]
+    assert (0, 1) == (len(house.flights), house.origin.count())
+    assert "HIT" == (await house.ask("/items/1"))["x-cache"]
+
+
+async def test_a_fill_at_once_outlives_its_leader(house) -> None:
+    """A client that leaves hands on what is on its way: the origin is not asked again, and others get it."""
+    house.origin.at_once = True
+    house.origin.script("/items/1", ok(b"one"))
+    leader, follower = await together(house, "/items/1", 2)
+    leader.cancel()
+    await house.quiet()
+    assert 1 == len(house.flights._tasks)
+    house.origin.release()
+    assert b"one" == (await follower).body
+    assert ("HIT", 1) == ((await house.ask("/items/1"))["x-cache"], house.origin.count())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(ok(b"p", PRIVATE), id="private"),
+        pytest.param(ok(b"t", ("cache-tag", "@")), id="tags-refused"),
+        pytest.param(Answer(status=500, body=b"e"), id="error"),
+        pytest.param(UpstreamError(502, "closed-early", sent=True), id="no-answer"),
+        pytest.param(Answer(parts=(b"1", b"2")), id="in-parts"),
+    ],
+)
+async def test_what_is_not_plain_goes_the_same_way_from_there(house, answer) -> None:
+    """The answer that came is judged as ever: the origin is not asked a second time for it."""
+    house.origin.script("/swr/1", answer)
+    one = await house.ask("/swr/1")
+    assert (1, 0) == (house.origin.count(), len(house.flights))
+    house.origin.at_once = not house.origin.at_once
+    house.origin.script("/swr/2", answer)
+    other = await house.ask("/swr/2")
+    assert (one.status, one.body, one["cache-status"]) == (other.status, other.body, other["cache-status"])
 
 
 # --- followers
@@ -260,6 +317,7 @@ async def test_a_reader_that_leaves_a_body_midway_stops_nobody(house, dripping) 
 
 async def test_a_fill_cut_short_by_shutdown_is_an_answer(house) -> None:
     """Who waited for it is told to come back: 503, not a fault of ours."""
+    house.origin.at_once = False  # else it would be the request itself that is cut
     house.origin.script("/items/1", ok())
     asking = await together(house, "/items/1", 2)
     await house.flights.drain(0)

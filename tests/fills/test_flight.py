@@ -131,3 +131,31 @@ async def test_work_that_is_cut_short_before_it_began_is_abandoned_too(flights):
     with pytest.raises(AbandonedError):
         await waits
     assert (len(flights), flights.find("k")) == (0, None)
+
+
+async def test_what_somebody_does_himself_is_found_until_it_lands(flights):
+    """No task of ours is needed for others to wait for it."""
+    flight = flights.open("k")
+    assert (flights.find("k"), len(flights)) == (flight, 1)
+    flights.land("k", flight, "body")
+    assert (flights.find("k"), len(flights), await flight) == (None, 0, "body")
+
+
+async def test_what_somebody_hands_on_ends_by_itself(flights):
+    """Who waits for it notices nothing; from then on it is drained like all work."""
+    flight, gate = flights.open("k"), Gate("body")
+    flights.hand_on("k", flight, gate.work())
+    assert (flights.find("k"), len(flights)) == (flight, 1)
+    gate.open()
+    assert await flight == "body"
+    assert (flights.find("k"), len(flights)) == (None, 0)
+
+
+async def test_what_is_opened_beside_other_work_is_nobodys_to_find(flights):
+    """It hides nothing, and takes nothing along when it ends."""
+    gate = Gate("one")
+    first, second = flights.start("k", gate.work()), flights.open("k")
+    flights.land("k", second, "two")
+    assert (flights.find("k"), await second) == (first, "two")
+    gate.open()
+    assert await first == "one"

@@ -276,6 +276,21 @@ async def test_outcomes_are_remembered_in_bounds(redis_pair):
     assert len(pair.one._waiters._outcomes) == 4096
 
 
+async def test_a_lease_among_replicas_has_to_be_waited_for(pair):
+    """Whoever has one without waiting has it without the others knowing."""
+    assert pair.one.acquire_now("k") is None
+
+
+async def test_no_leases_gives_a_lease_at_once_if_there_is_a_stamp():
+    """It need not be given back."""
+
+    async def begin(budget=None):
+        return Stamp("e", 7)
+
+    assert NoLeases(begin).acquire_now("k") is None
+    assert NoLeases(begin, lambda: Stamp("e", 8)).acquire_now("k") == Held("k", "", Stamp("e", 8), vacant=True)
+
+
 async def test_no_leases_gives_every_lease():
     """A replica that is alone holds every lease and waits for nobody."""
 

@@ -22,6 +22,12 @@ async def test_what_was_written_is_read(place, entry: MakeEntry) -> None:
     assert (found.entry, found.verdict) == (kept, Verdict.VALID)
 
 
+async def test_what_was_written_at_once_is_read(place, entry: MakeEntry) -> None:
+    """A store that would have to wait does nothing, and says so."""
+    written = place.store.write_now(entry())
+    assert (await place.store.read("k", ANY) is not None) is written
+
+
 async def test_an_unknown_key_is_a_miss(place) -> None:
     """Nothing under a key is None, no entries, and nothing to delete."""
     assert await place.store.read("k", ANY) is None

@@ -4,7 +4,8 @@ import pytest
 
 from cacheproxy.errors import StateError
 from cacheproxy.semantics.fields import Fields
-from cacheproxy.storage.tiered import NoStore
+from cacheproxy.storage.memory import MemoryStore
+from cacheproxy.storage.tiered import NoStore, TieredStore
 from cacheproxy.storage.timed import TimedStore
 
 ANY = Fields()
@@ -51,6 +52,15 @@ async def test_a_look_up_is_recorded_once(timed, seen, entry):
     await timed.write(entry())
     assert timed.peek("k", ANY) is not None
     assert [name for name, _ in seen] == ["get", "set", "get"]
+
+
+async def test_a_write_at_once_is_recorded_if_it_was_one(timed, seen, entry):
+    """Where it was not, the write that follows is."""
+    assert timed.write_now(entry())
+    assert seen == [("set", 0.25)]
+    tiered = TimedStore(TieredStore(MemoryStore(0), NoStore()), lambda name, _: seen.append(name), Ticking())
+    assert not tiered.write_now(entry())
+    assert len(seen) == 1
 
 
 async def test_a_failure_is_recorded_too(seen):
