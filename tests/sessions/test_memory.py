@@ -119,6 +119,15 @@ async def test_without_trust_every_session_is_asked_for(shared: Shared, clock) -
     assert (shared.asked, len(memory)) == (2, 0)
 
 
+async def test_who_is_no_longer_trusted_asks_every_time(memory: SessionMemory, shared: Shared) -> None:
+    """Once the bus is lost nobody says who has logged out: nothing is kept, not what comes from then on either."""
+    await memory.load("a1")
+    memory.trust(False)
+    await memory.load("a1")
+    await memory.load("a1")
+    assert (shared.asked, len(memory)) == (3, 0)
+
+
 async def test_trust_ends_by_itself(memory: SessionMemory, clock) -> None:
     """From ``until`` on nothing is answered, though nobody came to say so, and trust renewed too late finds nothing."""
     memory.trust(True, until=clock.monotonic() + 0.5)
