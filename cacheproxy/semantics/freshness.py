@@ -16,13 +16,8 @@ HEURISTIC_MAX_S = 86_400.0
 _AGES = re.compile(rb"([0-9]+)(?:,[0-9]+)*")
 
 
-def initial_age(fields: Fields, *, requested_at: float, received_at: float) -> float:
-    """Corrected initial age: how old the response was when it arrived (RFC 9111 §4.2.3)."""
-    return corrected_age(date_of(fields), told_age(fields), requested_at=requested_at, received_at=received_at)
-
-
-def corrected_age(dated_at: float | None, told_s: float, *, requested_at: float, received_at: float) -> float:
-    """The same, of a response whose Date and Age are read already."""
+def initial_age(dated_at: float | None, told_s: float, *, requested_at: float, received_at: float) -> float:
+    """Corrected initial age: how old a response was when it arrived, by its Date and its Age (RFC 9111 §4.2.3)."""
     apparent_s = 0.0 if dated_at is None else max(0.0, math.floor(received_at) - dated_at)
     delay_s = max(0.0, received_at - requested_at)
     return min(max(apparent_s, told_s + delay_s), float(MAX_DELTA_S))

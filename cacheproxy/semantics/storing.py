@@ -10,9 +10,9 @@ from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.freshening import dated
 from cacheproxy.semantics.freshness import (
     HEURISTICALLY_CACHEABLE,
-    corrected_age,
     explicit_lifetime,
     heuristic_lifetime,
+    initial_age,
 )
 from cacheproxy.semantics.head import RequestHead, ResponseHead
 from cacheproxy.semantics.invalidation import names_target
@@ -102,7 +102,7 @@ def assess(
     names = told.names_if_http if request.scheme == "http" else told.names
     if names is None:
         return Pass(PassReason.VARY_STAR)
-    age_s = corrected_age(told.dated_at, told.age_s, requested_at=requested_at, received_at=received_at)
+    age_s = initial_age(told.dated_at, told.age_s, requested_at=requested_at, received_at=received_at)
     lifetime = _lifetime(response, told, rules, age_s=age_s, received_at=received_at)
     if lifetime is None:
         return Pass(PassReason.NO_LIFETIME)
