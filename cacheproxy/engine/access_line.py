@@ -23,23 +23,24 @@ def moment(now: float) -> str:
 
 
 class LineForm(NamedTuple):
-    """A line but for what each request has of its own: its id, its times, and the moment."""
+    """A line but for what each request has of its own: its id, its times, its client, and the moment."""
 
-    id_after: str
-    duration_after: str
-    upstream_after: str
-    at_after: str
+    before_id: str
+    before_duration: str
+    before_upstream: str
+    before_client: str
+    before_at: str
     end: str
 
     @classmethod
     def of(cls, line: Mapping[str, object]) -> Self:
-        """The form of lines like the one with these fields."""
-        blank = {**line, "request_id": _OPEN, "duration_ms": _OPEN, "upstream_ms": _OPEN}
+        """The form of lines like the one with these fields, of which the client must be one."""
+        blank = {**line, "request_id": _OPEN, "duration_ms": _OPEN, "upstream_ms": _OPEN, "client": _OPEN}
         return cls(*ENCODED({**blank, "event": "request", "level": "info", "at": _OPEN}).split(_CUT))
 
-    def filled(self, request_id: str, duration_ms: float, upstream_ms: float, now: float) -> str:
-        """The line of one request, whose id needs no quoting. Times as ``text_of`` has them."""
+    def filled(self, request_id: str, client: str, took_ms: float, now: float) -> str:
+        """The line of one request, which the origin took ``took_ms`` for. Neither id nor client need be quoted."""
         return (
-            f'{self.id_after}"{request_id}"{self.duration_after}{duration_ms!r}'
-            f'{self.upstream_after}{upstream_ms!r}{self.at_after}"{moment(now)}"{self.end}'
+            f'{self.before_id}"{request_id}"{self.before_duration}{took_ms!r}{self.before_upstream}{took_ms!r}'
+            f'{self.before_client}"{client}"{self.before_at}"{moment(now)}"{self.end}'
         )

@@ -32,5 +32,7 @@ class Begun(NamedTuple):
     passage: Passage
     sent: Sent
     request_id: bytes
+    client: str
+    """Its address."""
     started: float
     """Monotonic."""

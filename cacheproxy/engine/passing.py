@@ -108,18 +108,19 @@ class Passing:
         return replace(passage, exchange=exchange, alone=alone), prepared
 
     def begin(
-        self, passage: Passage, prepared: Prepared, carried: bytes, given_id: bytes | None, content: bytes
+        self, passage: Passage, prepared: Prepared, carried: bytes, given_id: bytes | None, client: str, content: bytes
     ) -> Begun | None:
         """Send it on with the lines that are ``carried``; None where that cannot be done at once.
 
-        ``given_id`` is what its client calls it, if anything; ``content`` its body, empty if it has none.
+        ``given_id`` is what its ``client`` (an address) calls it, if anything; ``content`` its body, empty if it has
+        none.
         """
         started = self._monotonic()
         if passage.alone is not None and not self._is_still_alone(passage.alone):
             return None
         request_id = self._request_ids.new() if given_id is None else self._request_ids.of(given_id).encode()
         sent = self._origin.begin(prepared, b"%bx-request-id: %b\r\n" % (carried, request_id), content)
-        return None if sent is None else Begun(passage, sent, request_id, started)
+        return None if sent is None else Begun(passage, sent, request_id, client, started)
 
     def weigh(self, begun: Begun, head: ResponseHead) -> Weight | None:
         """What the answer ``head`` brings about; None where the ordinary way has to see to that.
@@ -147,7 +148,7 @@ class Passing:
         if weight.reason is not None:
             event(Event.HIT_FOR_MISS)
             event(Event.NOT_STORED, weight.reason)
-        self._journal.again(weight.noted, begun.request_id, self._monotonic() - begun.started)
+        self._journal.again(weight.noted, begun.request_id, begun.client, self._monotonic() - begun.started)
         return True
 
     def reply(self, begun: Begun, head: ResponseHead, content: bytes, weight: Weight) -> Reply:
@@ -165,6 +166,7 @@ def _answered(begun: Begun, status: int, reason: PassReason | None = None) -> Ex
     return replace(
         exchange,
         request_id=begun.request_id.decode(),
+        identity=replace(exchange.identity, client_ip=begun.client),
         forward_status=status,
         detail=reason or exchange.detail,
     )

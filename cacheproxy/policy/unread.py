@@ -20,13 +20,13 @@ NAME_REQUESTS = frozenset({
     b"x-b3-parentspanid", b"x-b3-sampled", b"x-b3-flags", b"x-amzn-trace-id", b"x-cloud-trace-context",
 })  # fmt: skip
 """Those that are different in every request."""
-_TELL_ADDRESSES = frozenset({b"x-forwarded-for", b"x-real-ip"})
+TELL_ADDRESSES = frozenset({b"x-forwarded-for", b"x-real-ip"})
 _COOKIE = frozenset({b"cookie"})
 CONTENT_LENGTH = b"content-length"
 _WORD = re.compile(r"[a-z0-9-]+")
 _READ_COOKIES = frozenset({"cookie", "cookies"})
 _READ_ADDRESSES = frozenset({"client-ip", "networks"})
-_FIELDS = _DESCRIBE_CLIENTS | NAME_REQUESTS | _TELL_ADDRESSES | _COOKIE
+_FIELDS = _DESCRIBE_CLIENTS | NAME_REQUESTS | TELL_ADDRESSES | _COOKIE
 _VOCABULARY = _READ_COOKIES | _READ_ADDRESSES | {name.decode() for name in _FIELDS | {CONTENT_LENGTH}}
 
 
@@ -49,11 +49,12 @@ def carried_fields(policy: Policy, route: Route, counted: Iterable[bytes]) -> fr
     """The request fields that merely go on under ``route``, whatever they say; not those that are ``counted``.
 
     Content-Length is one of them: of a body no more is read than whether there is one. Those that tell addresses are
-    none, as they go on with more added to them.
+    either all among them or none: the client's is told to the origin by all of them at once.
     """
     if policy.mentioned is None:
         return frozenset()
-    unread = unread_fields(policy, route, counted) - _TELL_ADDRESSES
+    unread = unread_fields(policy, route, counted)
+    unread = unread if unread >= TELL_ADDRESSES else unread - TELL_ADDRESSES
     return unread if CONTENT_LENGTH.decode() in policy.mentioned else unread | {CONTENT_LENGTH}
 
 
@@ -61,7 +62,7 @@ def carried_fields(policy: Policy, route: Route, counted: Iterable[bytes]) -> fr
 def _unread(mentioned: frozenset[str], vary: frozenset[bytes], anonymous: bool) -> frozenset[bytes]:  # noqa: FBT001 - a key's part
     unread = _DESCRIBE_CLIENTS | NAME_REQUESTS
     if mentioned.isdisjoint(_READ_ADDRESSES):
-        unread |= _TELL_ADDRESSES
+        unread |= TELL_ADDRESSES
     if anonymous and mentioned.isdisjoint(_READ_COOKIES):
         unread |= _COOKIE
     return unread - vary - {word.encode() for word in mentioned}

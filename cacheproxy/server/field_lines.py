@@ -7,10 +7,12 @@ by the two readers that the ordinary way has: the grammar, and llhttp.
 from functools import lru_cache
 from typing import NamedTuple
 
-from cacheproxy.policy.unread import CONTENT_LENGTH
+from cacheproxy.policy.unread import CONTENT_LENGTH, TELL_ADDRESSES
+from cacheproxy.semantics.fields import Pair
 from cacheproxy.server.head import LENGTH, MAX_FIELDS, read_line
 
 _REQUEST_ID = b"x-request-id"
+_HOPS = TELL_ADDRESSES | {b"forwarded"}
 _MEMO_BLOCKS = 1024
 _MEMO_LINES = 4096
 """Clients send most of their lines again and again. The heads read here are short, so these are."""
@@ -27,6 +29,8 @@ class FieldBlock(NamedTuple):
     """What its client calls the request; None where it does not say."""
     content_length: int
     """Bytes of its body, as far as Content-Length tells."""
+    hops: tuple[Pair, ...]
+    """What it says of the addresses on its way."""
 
 
 class _Line(NamedTuple):
@@ -34,6 +38,7 @@ class _Line(NamedTuple):
     carried: bytes = b""
     request_id: bytes | None = None
     content_length: int | None = None
+    hop: Pair | None = None
 
 
 @lru_cache(_MEMO_BLOCKS)
@@ -45,12 +50,12 @@ def read_block(raw: bytes, unread: frozenset[bytes]) -> FieldBlock | None:
     lines = [_told_apart(line, unread) for line in raw[:-4].split(b"\r\n")]
     if len(lines) > MAX_FIELDS:
         return None
-    read, carried, ids, lengths = zip(*lines, strict=True)
-    stated = [length for length in lengths if length is not None]
-    if len(stated) > 1:
-        return None
+    read, carried, ids, lengths, hops = zip(*lines, strict=True)
     request_id = next((given for given in ids if given is not None), None)
-    return FieldBlock(b"".join(read), b"".join(carried), request_id, stated[0] if stated else 0)
+    # two lengths count as two, and no head is known that has them
+    content_length = next((length for length in lengths if length is not None), 0)
+    told = tuple(hop for hop in hops if hop is not None)
+    return FieldBlock(b"".join(read), b"".join(carried), request_id, content_length, told)
 
 
 @lru_cache(_MEMO_LINES)
@@ -66,4 +71,6 @@ def _told_apart(line: bytes, unread: frozenset[bytes]) -> _Line:
         length = int(value)
         # that there is a body counts always
         return _Line(read=read if counts or not length else CONTENT_LENGTH + b"\r\n", content_length=length)
+    if name in _HOPS:
+        return _Line(read=read if counts else b"", hop=(name, value))
     return _Line(read=read) if counts or name == CONTENT_LENGTH else _Line(carried=b"%b: %b\r\n" % (name, value))

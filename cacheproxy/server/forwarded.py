@@ -88,18 +88,21 @@ def forwarding_fields(request: RequestHead, peer: str, trusted: Sequence[Network
     A client's own claims are not passed on; a trusted proxy's are.
     """
     vouched = is_trusted(peer, trusted)
-    hops = [hop for hop in reversed(_chain(peer, request.fields, trusted)) if hop != UNIX]
     scheme = _last(request.fields, b"x-forwarded-proto").lower() if vouched else b""
     host = _last(request.fields, b"x-forwarded-host") if vouched else b""
     prefix = _last(request.fields, b"x-forwarded-prefix") if vouched else b""
-    told: list[Pair] = (
-        [(b"x-forwarded-for", ", ".join(hops).encode()), (b"x-real-ip", hops[0].encode())] if hops else []
-    )
+    told = list(address_fields(peer, request.fields, trusted))
     told.append((b"x-forwarded-proto", scheme if scheme in _SCHEMES else request.scheme.encode()))
     told.append((b"x-forwarded-host", host if _HOST.fullmatch(host) else request.authority))
     if prefix.startswith(b"/"):
         told.append((b"x-forwarded-prefix", prefix))
     return tuple((name, value) for name, value in told if value)
+
+
+def address_fields(peer: str, fields: Fields, trusted: Sequence[Network]) -> tuple[Pair, ...]:
+    """What the upstream is told of the hops that are vouched for; nothing where all of them are local."""
+    hops = [hop for hop in reversed(_chain(peer, fields, trusted)) if hop != UNIX]
+    return ((b"x-forwarded-for", ", ".join(hops).encode()), (b"x-real-ip", hops[0].encode())) if hops else ()
 
 
 def _chain(peer: str, fields: Fields, trusted: Sequence[Network]) -> list[str]:

@@ -6,20 +6,26 @@ reads (``Passage.carried``); these go on as they came.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple, Self
 
 import structlog
 
 from cacheproxy.engine.active import Active
 from cacheproxy.engine.passage import Begun, Passage
 from cacheproxy.engine.passing import Passing, Weight
+from cacheproxy.policy.unread import TELL_ADDRESSES
+from cacheproxy.semantics.fields import Fields, Pair
 from cacheproxy.semantics.head import ResponseHead
 from cacheproxy.server.adapter import MEMO_HEAD_BYTES, MEMO_HEADS, Arrived
 from cacheproxy.server.field_lines import read_block
+from cacheproxy.server.forwarded import UNIX, address_fields, client_address, is_trusted
 from cacheproxy.server.wire import BODILESS, render_head
 from cacheproxy.upstream.contract import Prepared
 
 MEMO_ANSWERS = 4
 """For each way: an origin's heads change with its clock, every second."""
+_MEMO_CALLERS = 4096
 _ID = b"\r\nx-request-id: "
 
 log = structlog.get_logger()
@@ -51,13 +57,34 @@ class _Way:
     """By the identity of the origin's head, which is the same object while its bytes are the same."""
 
 
+class _Caller(NamedTuple):
+    """Who a request comes from, by its peer and what that says of hops before it."""
+
+    client: str
+    """The client's address."""
+    lines: bytes
+    """What the origin is told of it, each line with its end."""
+    trusted: bool
+    """Whether the peer is a proxy that is believed."""
+
+
+Key = tuple[bytes, str, str | bool]
+"""The lines that count, the connection's scheme, and its peer; only whether that is trusted, where no rule reads it."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Line:
     """What is known of one request line: by which fields, and the ways."""
 
     carried: frozenset[bytes]
-    ways: dict[tuple[bytes, str, str], _Way] = field(default_factory=dict)
-    """By the lines that count, the connection's scheme and its peer."""
+    any_caller: bool
+    """Whether no rule reads where a request comes from."""
+    ways: dict[Key, _Way] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, carried: frozenset[bytes]) -> Self:
+        """The line of requests that may differ in what is ``carried``."""
+        return cls(carried, carried >= TELL_ADDRESSES)
 
 
 class Transit:
@@ -122,6 +149,7 @@ class PassingLane:
         """Send on by ``passing``, by the policy ``in_force``."""
         self._passing = passing
         self._in_force = in_force
+        self._caller_lately = lru_cache(maxsize=_MEMO_CALLERS)(self._caller)
         self._lines: dict[bytes, _Line] = {}
         self._known = 0
         """How many ways."""
@@ -140,12 +168,14 @@ class PassingLane:
         block = read_block(data[len(name) + 2 : end], line.carried) if 4 <= end <= MEMO_HEAD_BYTES else None
         if block is None or len(data) < end + block.content_length:
             return None
-        way = line.ways.get((block.read, scheme, peer))
+        caller = self._caller_lately(peer, block.hops)
+        way = line.ways.get((block.read, scheme, caller.trusted if line.any_caller else peer))
         if way is None or way.passage is None or way.prepared is None:
             return None
         after = end + block.content_length
         content = data[end:after]
-        begun = self._passing.begin(way.passage, way.prepared, block.carried, block.request_id, content)
+        own = caller.lines + block.carried if line.any_caller else block.carried
+        begun = self._passing.begin(way.passage, way.prepared, own, block.request_id, caller.client, content)
         return None if begun is None else Transit(self._passing, way, begun, data[:end], content, data[after:])
 
     def learn(self, raw: bytes, arrived: Arrived, passage: Passage) -> None:
@@ -157,7 +187,7 @@ class PassingLane:
         block = read_block(fields, line.carried)
         if block is None or block.content_length != arrived.framing.length:
             return
-        key = block.read, arrived.scheme, arrived.peer
+        key = block.read, arrived.scheme, arrived.client.trusted if line.any_caller else arrived.peer
         way = line.ways.get(key)
         if way is None:
             self._add(name, line, key, _Way(arrived.request.method))
@@ -168,22 +198,29 @@ class PassingLane:
         """Forget everything: the policy has changed."""
         self._lines = {}
         self._known = 0
+        self._caller_lately.cache_clear()
+
+    def _caller(self, peer: str, hops: tuple[Pair, ...]) -> _Caller:
+        trusted, fields = self._in_force().policy.trusted_proxies, Fields(hops)
+        peer = peer or UNIX
+        lines = b"".join([b"%b: %b\r\n" % pair for pair in address_fields(peer, fields, trusted)])
+        return _Caller(client_address(peer, fields, trusted), lines, is_trusted(peer, trusted))
 
     def _line(self, name: bytes, carried: frozenset[bytes]) -> _Line:
         """The line of that name. What two routes do not agree on counts for both."""
         line = self._lines.get(name)
         if line is None:
-            return _Line(carried)
+            return _Line.of(carried)
         if line.carried <= carried:
             return line
         self._known -= len(line.ways)
         del self._lines[name]
-        return _Line(line.carried & carried)
+        return _Line.of(line.carried & carried)
 
-    def _add(self, name: bytes, line: _Line, key: tuple[bytes, str, str], way: _Way) -> None:
+    def _add(self, name: bytes, line: _Line, key: Key, way: _Way) -> None:
         if self._known >= MEMO_HEADS:
             self.clear()
-            line = _Line(line.carried)
+            line = _Line.of(line.carried)
         line.ways[key] = way
         self._lines[name] = line
         self._known += 1

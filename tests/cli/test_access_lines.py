@@ -105,19 +105,30 @@ def test_a_line_is_the_one_that_structlog_writes(lines: Taken) -> None:
 
 
 def test_a_line_that_is_repeated_is_that_of_a_request_answered_alike(lines: Taken) -> None:
-    """Put together from its parts it says what the whole would: its own id and times, and the rest."""
+    """Put together from its parts it says what the whole would: its own id, times and client, and the rest."""
     log_as_json("info")
     both = journal(lines, aside=False), journal(lines, aside=True)
 
-    @given(exchange=EXCHANGES, first=EXCHANGES, status=st.integers(100, 599), took_s=st.floats(0, 1e4))
-    def check(exchange: Exchange, first: Exchange, status: int, took_s: float) -> None:
+    @given(
+        exchange=EXCHANGES,
+        first=EXCHANGES,
+        status=st.integers(100, 599),
+        client=st.ip_addresses().map(str) | st.just("unix"),
+        took_s=st.floats(0, 1e4),
+    )
+    def check(exchange: Exchange, first: Exchange, status: int, client: str, took_s: float) -> None:
         lines.clear()
-        alike = replace(exchange, request_id=first.request_id, upstream_s=first.upstream_s)
+        identity = replace(exchange.identity, client_ip="192.0.2.1")
+        alike = replace(exchange, request_id=first.request_id, upstream_s=first.upstream_s, identity=identity)
         for each in both:
-            each.again(each.repeating(alike, status), exchange.request_id.encode(), took_s)
+            each.again(each.repeating(alike, status), exchange.request_id.encode(), client, took_s)
         through, aside = map(told, lines)
         assert list(through.items()) == list(aside.items())
-        assert (exchange.request_id, round(took_s * 1000, 3)) == (aside["request_id"], aside["duration_ms"])
+        assert (exchange.request_id, client, round(took_s * 1000, 3)) == (
+            aside["request_id"],
+            aside["client"],
+            aside["duration_ms"],
+        )
 
     check()
 

@@ -103,7 +103,7 @@ async def _begun(house, target: str) -> tuple[RequestHead, Begun, Sent]:
     assert passage is not None
     sent = Sent()
     head = RequestHead(method="GET", target=target.encode(), authority=b"example.com")
-    return head, Begun(passage, sent, b"its-id", house.clock.monotonic()), sent
+    return head, Begun(passage, sent, b"its-id", "192.0.2.1", house.clock.monotonic()), sent
 
 
 async def test_what_was_sent_on_in_vain_is_given_up(house) -> None:

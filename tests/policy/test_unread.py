@@ -74,9 +74,16 @@ def carried(text: str, *counted: bytes) -> frozenset[bytes]:
 
 
 def test_what_is_unread_merely_goes_on() -> None:
-    """But for addresses, to which others are added, and what the request itself counts."""
-    assert unread(PLAIN) - {b"x-forwarded-for", b"x-real-ip"} == carried(PLAIN) - {CONTENT_LENGTH}
+    """But for what the request itself counts."""
+    assert unread(PLAIN) == carried(PLAIN) - {CONTENT_LENGTH}
     assert b"dnt" not in carried(PLAIN, b"dnt")
+
+
+def test_addresses_merely_go_on_together_or_not_at_all() -> None:
+    """What the origin is told in one field it is told in the other, too."""
+    addresses = {b"x-forwarded-for", b"x-real-ip"}
+    mentioning = PLAIN.replace("ttl: 9s,", "ttl: 9s, store_when: {header.X-Real-IP: absent},")
+    assert [addresses, set()] == [addresses & carried(text) for text in (PLAIN, mentioning)]
 
 
 def test_the_length_of_a_body_is_read_where_a_rule_does() -> None:

@@ -123,13 +123,13 @@ class House:
     state: ServerState
     handled: int = 0
 
-    async def connect(self) -> "Client":
-        """A client's connection."""
-        return Client(*await asyncio.open_connection("127.0.0.1", self.port))
+    async def connect(self, address: str = "127.0.0.1") -> "Client":
+        """A client's connection, from a local ``address``."""
+        return Client(*await asyncio.open_connection("127.0.0.1", self.port, local_addr=(address, 0)))
 
-    async def ask(self, raw: bytes) -> bytes:
+    async def ask(self, raw: bytes, address: str = "127.0.0.1") -> bytes:
         """What comes for ``raw`` on a connection of its own, which is kept open by neither side."""
-        client = await self.connect()
+        client = await self.connect(address)
         try:
             return await client.ask(raw)
         finally:
@@ -189,13 +189,13 @@ async def start(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
     """Starts a sidecar without Redis."""
     async with AsyncExitStack() as stack:
 
-        async def started(*, access_log: str = "off", connections: int = 8) -> House:
+        async def started(*, access_log: str = "off", connections: int = 8, text: str = POLICY) -> House:
             origin = Origin()
             origin.gate.set()
             listening = await stack.enter_async_context(await asyncio.start_server(origin.accept, "127.0.0.1", 0))
             stack.push_async_callback(origin.end)
             origin.port = listening.sockets[0].getsockname()[1]
-            policy, router = load_policy(POLICY % (origin.port, connections), "test.yaml", {})
+            policy, router = load_policy(text % (origin.port, connections), "test.yaml", {})
             settings = Settings.load(config="test.yaml", redis="none", access_log=access_log)
             application = await assemble(settings, policy, router, stack)
             state = ServerState()
@@ -419,6 +419,9 @@ UNREAD = [
     b"tracestate", b"baggage", b"B3", b"X-B3-TraceId", b"X-Amzn-Trace-Id", b"Sec-Fetch-Mode", b"DNT", b"Priority",
 ]  # fmt: skip
 """Fields that no rule reads, spelled as clients spell them."""
+ANYBODY = POLICY.replace("by: [client_ip]", "by: [session.id]") + "trusted_proxies: [127.0.0.0/8, 10.0.0.0/8]\n"
+"""A policy that does not ask where requests come from, but for proxies that it believes."""
+HOPS = [b"198.51.100.7", b"10.0.0.9, 198.51.100.8", b"2001:db8::1", b"unknown", b"10.0.0.1", b"", b"not an address"]
 OCTETS = [*range(0x21, 0x7F), 0x09, 0x20, 0x80, 0xFF]
 
 
@@ -426,6 +429,9 @@ def _of_its_own(random: Random) -> bytes:
     """Field lines as one client in a thousand has them."""
     names = random.choices(UNREAD, k=random.randrange(6))
     values = [bytes(random.choices(OCTETS, k=random.randrange(30))) for _ in names]
+    for _ in range(random.randrange(3)):
+        names.append(random.choice([b"X-Forwarded-For", b"x-forwarded-for", b"X-Real-IP"]))
+        values.append(random.choice(HOPS))
     pads = [random.choice([b"", b" ", b"\t ", b"   "]) for _ in names]
     return b"".join(b"%b:%b%b%b\r\n" % line for line in zip(names, pads, values, pads, strict=True))
 
@@ -433,10 +439,11 @@ def _of_its_own(random: Random) -> bytes:
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize(("method", "path"), [(b"GET", b"/a"), (b"GET", b"/hot/1"), (b"POST", b"/a")])
 async def test_heads_that_differ_in_what_nobody_reads_go_the_same_way(
-    house: House, method: bytes, path: bytes, seed: int
+    start: Start, method: bytes, path: bytes, seed: int
 ) -> None:
     """The lane takes them, and the origin and the client are told all that the ordinary way tells, and no more."""
     random = Random(seed)
+    house = await start(text=ANYBODY)
     house.origin.answer = PRIVATE
     for number in range(3):
         await house.known(_asked(method, path, b"User-Agent: the first\r\nCookie: its=own\r\n", b"x" * number))
@@ -493,6 +500,41 @@ async def test_what_the_ordinary_way_refuses_does_not_slip_past_it(house: House,
     await house.known(raw + b"\r\n{}")
     answer = await house.ask(raw + lines + b"\r\n{}")
     assert (True, []) == (answer[9:12] in {b"400", b"431"}, house.origin.got)
+
+
+@pytest.mark.parametrize("access_log", ["off", "all"])
+async def test_callers_are_told_of_and_logged_each_by_his_own_address(start: Start, access_log: str) -> None:
+    """Where no rule asks for it all go the same way; who is believed may say who his client is."""
+    house = await start(text=ANYBODY, access_log=access_log)
+    raw = GET + b"X-Forwarded-For: 198.51.100.%d\r\n\r\n"
+    await house.known(raw % 1)
+    with capture_logs() as lines:
+        for number in (2, 3):
+            await house.ask(raw % number)
+    told = [re.findall(rb"\r\n(x-forwarded-for|x-real-ip): ([^\r]*)", got) for got in house.origin.got]
+    named = [b"198.51.100.2", b"198.51.100.3"]
+    assert (0, [[(b"x-forwarded-for", name + b", 127.0.0.1"), (b"x-real-ip", name)] for name in named]) == (
+        house.handled,
+        told,
+    )
+    assert ([] if access_log == "off" else [name.decode() for name in named]) == [line["client"] for line in lines]
+
+
+async def test_who_is_not_believed_goes_no_way_of_a_proxy_that_is(start: Start) -> None:
+    """The same words mean something else from him: he speaks for himself, and not for the scheme."""
+    house = await start(text=ANYBODY.replace("127.0.0.0/8", "127.0.0.1/32"))
+    raw = GET + b"X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-Proto: https\r\n\r\n"
+    await house.known(raw)
+    await house.ask(raw, "127.0.0.2")
+    assert house.handled == 1
+    assert {b"x-forwarded-for: 127.0.0.2", b"x-forwarded-proto: http"} <= set(house.origin.got[0].split(b"\r\n"))
+
+
+async def test_an_address_that_a_rule_reads_counts(house: House) -> None:
+    """Clients behind one proxy then go each their own way."""
+    await house.known(GET + b"X-Forwarded-For: 198.51.100.1\r\n\r\n")
+    await house.ask(GET + b"X-Forwarded-For: 198.51.100.2\r\n\r\n")
+    assert house.handled == 1
 
 
 @pytest.mark.parametrize("lines", [b"Connection: dnt\r\n", b"Accept-Encoding: br\r\n", b"X-New: 1\r\n"])
