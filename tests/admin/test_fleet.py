@@ -143,6 +143,17 @@ async def test_metrics_are_summed_over_deaths(fleet):
     assert "cacheproxy_worker_restarts_total 1.0" in text
 
 
+async def test_statistics_are_one_workers_words_and_everybodys_numbers(fleet):
+    """Version and policy are the same everywhere; whoever answers says them, also where another is gone."""
+    (one, two), client, _ = fleet
+    one.hits, two.hits = 5, 2
+    stats = (await client.get("/api/v1/stats")).json()
+    assert ("one", 7, {"one": 1, "two": 1}, "all") == (stats["by"], stats["hits"], stats["workers"], stats["replica"])
+    one.alive = False
+    stats = (await client.get("/api/v1/stats")).json()
+    assert ("two", 7) == (stats["by"], stats["hits"])
+
+
 async def test_one_worker_does_what_one_can_do(fleet):
     """A purge is asked of one, with the asker's own Host, and its answer passed on."""
     (one, two), client, _ = fleet

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
+from cacheproxy.admin import fleet
 from cacheproxy.admin.families import COUNTERS, LEVELS
 from cacheproxy.admin.metrics import Metrics
 from cacheproxy.policy.model_cache import CacheModel
@@ -111,7 +112,8 @@ def test_every_setting_has_a_row() -> None:
 def test_every_metric_has_a_row() -> None:
     """With its labels."""
     exposed = set(re.findall(r"^# TYPE ((?:cache|request)\S+) ", Metrics().render().decode(), re.MULTILINE))
+    of_workers = set(re.findall(r'MetricFamily\("(\w+)"', Path(fleet.__file__).read_text()))
     told = {name.removesuffix("_total"): CODE.findall(labels) for names, labels in rows("Metrics") for name in names}
-    assert {name.removesuffix("_total") for name in exposed} == told.keys()
+    assert {name.removesuffix("_total") for name in exposed | of_workers} == told.keys()
     for family in (*COUNTERS.values(), *LEVELS.values()):
         assert told[family.name] == list(family.labels)
