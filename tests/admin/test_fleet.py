@@ -46,7 +46,7 @@ class Worker:
         if self.refusal:
             return JSONResponse({"reason": "no"}, self.refusal)
         if path == "/metrics":
-            return Response(f'# TYPE cache_hits counter\ncache_hits_total{{resource_type="a"}} {self.hits}\n')
+            return Response(f'# TYPE cache_hits_total counter\ncache_hits_total{{resource_type="a"}} {self.hits}\n')
         if path == "/readyz":
             return JSONResponse({"status": "-", "parts": self.parts}, self.status)
         return JSONResponse({"by": self.name, "host": request.headers["host"]}, self.status)
