@@ -132,7 +132,7 @@ class Debts:
         return quota.capacity - decide(quota, state, self._now_us(), 0).remaining
 
     def _now_us(self) -> int:
-        return int(self._clock.now() * 1e6)
+        return int(self._clock.monotonic() * 1e6)
 
 
 def _local(checks: Sequence[Check]) -> list[Check]:

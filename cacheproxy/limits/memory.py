@@ -71,7 +71,7 @@ class MemoryLimiter:
         return len(self._states)
 
     def _now_us(self) -> int:
-        return int(self._clock.now() * 1e6)
+        return int(self._clock.monotonic() * 1e6)
 
     def _verdict(self, check: Check, now_us: int, cost: int) -> Verdict:
         return decide(self._quota(check.rule), self._states.get(_key(check), ()), now_us, cost)

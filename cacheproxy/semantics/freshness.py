@@ -12,6 +12,8 @@ HEURISTICALLY_CACHEABLE = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405
 
 HEURISTIC_FRACTION = 0.1
 HEURISTIC_MAX_S = 86_400.0
+CLOCK_SKEW_S = 10.0
+"""By how much the clocks of replicas may differ. By so much longer a response may count as fresh."""
 
 _AGES = re.compile(rb"([0-9]+)(?:,[0-9]+)*")
 
@@ -24,8 +26,15 @@ def initial_age(dated_at: float | None, told_s: float, *, requested_at: float, r
 
 
 def current_age(initial_age_s: float, received_at: float, now: float) -> float:
-    """How old it is at ``now`` (RFC 9111 §4.2.3). A clock that went back adds nothing."""
-    return initial_age_s + max(0.0, now - received_at)
+    """How old it is at ``now`` (RFC 9111 §4.2.3).
+
+    Clocks of replicas differ by a little, which adds nothing. What was received long after ``now`` was received before
+    a clock went back, nobody knows how long ago: it is older than any lifetime.
+    """
+    resident_s = now - received_at
+    if resident_s < -CLOCK_SKEW_S:
+        return float(MAX_DELTA_S)
+    return initial_age_s + max(0.0, resident_s)
 
 
 def explicit_lifetime(control: CacheControl, fields: Fields, received_at: float) -> float | None:

@@ -131,9 +131,11 @@ def test_a_date_has_whole_seconds_only() -> None:
     assert arrived(Fields.of(("date", at(0))), requested_at=NOW, received_at=NOW + 0.5) == 0.5
 
 
-@pytest.mark.parametrize(("now", "age_s"), [(NOW, 7.0), (NOW + 3.5, 10.5), (NOW - 100, 7.0)])
+@pytest.mark.parametrize(
+    ("now", "age_s"), [(NOW, 7.0), (NOW + 3.5, 10.5), (NOW - 10, 7.0), (NOW - 10.5, OLDEST), (NOW - 10_000, OLDEST)]
+)
 def test_age_grows_with_the_clock_and_never_shrinks(now: float, age_s: float) -> None:
-    """Current age is the initial age and the time since; a clock that went back takes nothing away."""
+    """Current age is the initial age and the time since; what comes from the future is as old as can be."""
     assert current_age(7.0, NOW, now) == age_s
 
 
