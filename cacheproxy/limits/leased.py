@@ -176,7 +176,7 @@ class LeasedLimiter:
 
     def _purse(self, check: Check) -> _Purse:
         key = _key(check)
-        purse = self._purses[key] = self._purses.pop(key, None) or _Purse()  # the last that more was taken for
+        purse = self._purses[key] = self._purses.pop(key, _Purse())  # the last that more was taken for
         if len(self._purses) > self._max_subjects:
             del self._purses[next(iter(self._purses))]
         return purse
