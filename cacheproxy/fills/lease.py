@@ -37,15 +37,24 @@ class RedisLeases:
     """
 
     def __init__(
-        self, link: Link, prefix: str, age_s: float, longest_s: float = 0.0, *, beside_entries: bool = False
+        self,
+        link: Link,
+        prefix: str,
+        age_s: float,
+        longest_s: float = 0.0,
+        *,
+        beside_entries: bool = False,
+        alone: Callable[[], Stamp | None] = _no_stamp,
     ) -> None:
         """``hear`` must be given the bus's messages of kind ``wake``.
 
         ``beside_entries``: what is filled is on the one server that ``link`` leads to, under the keys of the leases.
+        ``alone`` gives a stamp for a fill while there is no other replica to hold off, else None.
         """
         self.time_us: int | None = None
         self._link = link
         self._beside_entries = beside_entries
+        self._alone = alone
         layout = Layout(prefix)
         self._lease, self._awaited = layout.lease, layout.awaited
         self._clock, self._bus = (layout.clock, layout.stream), layout.bus
@@ -59,6 +68,9 @@ class RedisLeases:
 
     async def acquire(self, key: str, budget: Budget | None = None) -> Held | Taken:
         """The lease on ``key`` with a tag-clock stamp taken in the same step, or who has it. StateError."""
+        stamp = self._alone()
+        if stamp is not None:
+            return Held(key, "", stamp, vacant=True)
         token = secrets.token_hex(16)
         entry = (key,) if self._beside_entries else ()
         keys = (*self._clock, self._lease(key), self._awaited(key), *entry)

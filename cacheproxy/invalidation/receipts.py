@@ -12,6 +12,8 @@ from cacheproxy.clock import Clock, SystemClock
 HEARTBEAT_S = 1.0
 LEASE_S = 2 * HEARTBEAT_S
 """How long a replica trusts its memory after it sent the last heartbeat that it heard: two missed, and it is off."""
+FORGET_LEASES = 30
+"""A replica that was not heard of for so many leases, a minute, is forgotten."""
 MARGIN_S = 0.1
 """Two machines' monotonic clocks may differ by this much over a lease."""
 
@@ -50,6 +52,8 @@ class Receipts:
         self._clock = clock or SystemClock()
         self._waiting: dict[str, Waiter] = {}
         self._heard_at: dict[str, float] = {}
+        self._others_at = -inf
+        """When any other replica was heard of last."""
         self._listening_since = inf
 
     def listen(self) -> None:
@@ -58,7 +62,17 @@ class Receipts:
 
     def hear_from(self, replica: str) -> None:
         """A heartbeat of ``replica`` came in."""
-        self._heard_at[replica] = self._clock.monotonic()
+        self._heard_at[replica] = now = self._clock.monotonic()
+        if replica != self.replica:
+            self._others_at = now
+
+    def alone(self) -> bool:
+        """Whether no other replica was heard of for so long that each has been forgotten, and we listened all along.
+
+        One that is slow to beat is not taken for gone so soon; one that begins beats before it does anything else.
+        """
+        since = max(self._others_at, self._listening_since)
+        return self._clock.monotonic() - since >= FORGET_LEASES * self.lease_s
 
     def forget(self, replica: str) -> None:
         """``replica`` has left: whoever waits for its word has all that can be had."""
@@ -108,9 +122,9 @@ class Receipts:
         return self._heard_before(max(self._heard_at.values(), default=0.0))
 
     def heard_of(self) -> set[str]:
-        """Replicas heard of within 30 leases: a minute, as long as the registry would name them, were it not lost."""
+        """Replicas heard of within a minute: as long as the registry would name them, were it not lost."""
         newest = max(self._heard_at.values(), default=0.0)
-        self._heard_at = {name: at for name, at in self._heard_at.items() if newest - at < 30 * self.lease_s}
+        self._heard_at = {name: at for name, at in self._heard_at.items() if newest - at < FORGET_LEASES * self.lease_s}
         return set(self._heard_at)
 
     def _heard_before(self, moment: float) -> set[str]:

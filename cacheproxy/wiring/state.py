@@ -167,7 +167,14 @@ def _shared(given: _Given, roles: Roles) -> State:
     given.stack.push_async_callback(purger.aclose)
     # the nodes of a cluster have their keys apart, as two servers have
     together = roles.cache is roles.bus and not isinstance(roles.bus, ClusterLink)
-    leases = RedisLeases(roles.bus, settings.prefix, LEASE_AGE_S, LONGEST_FILL_S, beside_entries=together)
+    leases = RedisLeases(
+        roles.bus,
+        settings.prefix,
+        LEASE_AGE_S,
+        LONGEST_FILL_S,
+        beside_entries=together,
+        alone=lambda: heard.stamp() if receipts.alone() else None,
+    )
     given.stack.push_async_callback(leases.aclose)
     parts = BusParts(
         clock=tag_clock,

@@ -85,6 +85,17 @@ async def test_a_lease_tells_whether_there_is_anything_to_be_found(roles):
     await beside.aclose()
 
 
+async def test_one_that_is_alone_holds_off_nobody(roles):
+    """It has every lease at once, with a stamp that cost nothing, and there is none to be given back."""
+    stamps = [Stamp("e", 1), None]
+    leases = RedisLeases(roles.cache, "test", 30, alone=stamps.pop)
+    in_company = await leases.acquire("k")
+    assert in_company.token
+    assert await leases.acquire("k") == Held("k", "", Stamp("e", 1), vacant=True)
+    assert await roles.cache.call("GET", Layout("test").lease("k")) == in_company.token.encode()
+    await leases.aclose()
+
+
 async def test_a_lease_that_nobody_waits_for_ends_in_silence(redis_pair):
     """Every replica would have to hear of it: only of those that are awaited they do."""
     pair, heard = redis_pair(30), []

@@ -144,3 +144,21 @@ def test_who_was_live_before_a_silence_stays_known(receipts, time):
         assert receipts.last_known() == {"two", "three"}
         assert len(receipts.live()) <= 2
         time.at += 10_000
+
+
+def test_who_is_alone_has_heard_of_no_other_for_long(receipts, time):
+    """It takes a minute of listening, whatever is heard of ourselves; another that is heard of ends it at once."""
+    time.at += 10_000
+    assert not receipts.alone()
+    receipts.listen()
+    time.at += 30 * 30.0 - 1
+    receipts.hear_from("one")
+    assert not receipts.alone()
+    time.at += 1
+    assert receipts.alone()
+    receipts.hear_from("two")
+    assert not receipts.alone()
+    time.at += 30 * 30.0
+    assert receipts.alone()
+    receipts.listen()
+    assert not receipts.alone()

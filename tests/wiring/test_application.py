@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from cacheproxy.client.wire import Layout
 from cacheproxy.engine.engine import Client
 from cacheproxy.engine.recorder import Event
 from cacheproxy.engine.reply import Reply
@@ -132,6 +133,19 @@ async def test_two_sidecars_ask_once(start, valkey, origin) -> None:
     sidecars = [await start(redis=valkey, instance_id=name) for name in ("one", "two")]
     replies = await asyncio.gather(*(get(sidecar) for sidecar in sidecars for _ in range(50)))
     assert ({b"1"}, 1) == ({reply.body for reply in replies}, origin[0].asked)
+
+
+async def test_a_sidecar_that_is_alone_needs_no_leave(start, valkey, monkeypatch) -> None:
+    """Once no other was heard of for long, a fill takes no lease; nor does one wait that is held by nobody alive."""
+    monkeypatch.setattr("cacheproxy.invalidation.receipts.FORGET_LEASES", 0.01)
+    sidecar = await start(redis=valkey)
+    while (await sidecar.state.leases.acquire("elsewhere")).token:
+        pass
+    lease = Layout().lease("cacheproxy:tenant-global:items:1:v1")
+    with Redis.from_url(valkey) as redis:
+        redis.set(lease, "left behind", px=60_000)
+        assert b"1" == (await asyncio.wait_for(get(sidecar), 4)).body
+        assert b"left behind" == redis.get(lease)
 
 
 async def test_readiness_names_every_part(start, valkey) -> None:
