@@ -1,5 +1,7 @@
 """Step 3: who is asking."""
 
+from typing import NamedTuple
+
 from cacheproxy.client.seal import SEAL_FIELD, seal
 from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.exchange import Exchange
@@ -29,50 +31,78 @@ class Identifier:
         self._sessions = sessions
         self._degrade = degrade
         self._stripper = Stripper()
-        self._rules: SessionRules | None = None
+        self._forget(None)
+
+    def _forget(self, policy: Policy | None) -> None:
+        """Know nothing yet of what ``policy`` makes of anybody's fields."""
+        self._policy = policy
         self._stripped: ByIdentity[Fields, Fields] = ByIdentity(MAX_KNOWN)
+        self._told: ByIdentity[Fields, _Told] = ByIdentity(MAX_KNOWN)
 
     async def identify(self, exchange: Exchange, policy: Policy) -> None:
-        """As ``identify_now``, once a session that the route wants has been looked up. ClientError: 401, 503, too."""
-        self._strip(exchange, policy.session)
-        rules, session = policy.session, None
-        if rules is not None and _wants_session(exchange):
-            session = await self._session(exchange, policy, rules)
-        self._name(exchange, policy, session)
+        """As ``identify_now``, where a session is to be looked up first. ClientError 503 if it cannot be."""
+        self._strip(exchange, policy)
+        rules, session_id = policy.session, self._session_id(exchange, policy)
+        session = None
+        if rules is not None and session_id is not None:
+            session = await self._session(exchange, policy, session_id)
+        self._settle(exchange, policy, session)
 
     def identify_now(self, exchange: Exchange, policy: Policy) -> bool:
-        """Fill in ``exchange.identity``, and replace what the client claims of it; ClientError 400 without a tenant.
+        """Fill in ``exchange.identity``, and replace what the client claims of it.
 
-        False, and nothing is done, where a session is to be looked up.
+        False, and nothing is decided, where a session is to be looked up that is not at hand.
+        ClientError: 401 without a session that is required, 400 without a tenant.
         """
-        if policy.session is not None and _wants_session(exchange):
+        self._strip(exchange, policy)
+        session_id = self._session_id(exchange, policy)
+        session = None if session_id is None else self._sessions.peek(session_id)
+        if session_id is not None and session is None:
             return False
-        self._strip(exchange, policy.session)
-        self._name(exchange, policy, None)
+        self._settle(exchange, policy, session)
         return True
 
-    def _strip(self, exchange: Exchange, rules: SessionRules | None) -> None:
+    def _strip(self, exchange: Exchange, policy: Policy) -> None:
         """Take from the request what its client claims of its identity. Fields that came before are known."""
-        if rules is not self._rules:
-            self._rules, self._stripped = rules, ByIdentity(MAX_KNOWN)
+        if policy is not self._policy:
+            self._forget(policy)
         fields = exchange.request.fields
         stripped = self._stripped.of(fields)
         if stripped is None:
-            stripped = self._stripped.keep(fields, self._stripper.strip(fields, rules))
+            stripped = self._stripped.keep(fields, self._stripper.strip(fields, policy.session))
         if stripped is not fields:
             exchange.request = exchange.request.with_fields(stripped)
 
-    def _name(self, exchange: Exchange, policy: Policy, session: Session | None) -> None:
+    def _session_id(self, exchange: Exchange, policy: Policy) -> str | None:
+        """The id of the request's session, where its route wants one and it names one."""
+        rules = policy.session
+        if rules is None or exchange.route.session is SessionUse.IGNORE or b"cookie" not in exchange.request.fields:
+            return None
+        # Where ids are signed for a time, the same cookie may mean something else later.
+        exchange.asked_elsewhere = rules.scheme is SessionScheme.SIGNED
+        return session_id_of(exchange.request.fields, rules, exchange.now)
+
+    async def _session(self, exchange: Exchange, policy: Policy, session_id: str) -> Session | None:
+        """The request's session. One that matters and cannot be asked about closes the door: it may not exist."""
+        asked = self._sessions.load(session_id, exchange.budget)
+        session = await self._degrade.instead(Role.SESSIONS, asked, _UNTOLD)
+        exchange.asked_elsewhere |= session is None or session is _UNTOLD
+        if session is not _UNTOLD:
+            return session
+        if exchange.route.session is SessionUse.REQUIRED or _tells_needed_tenant(policy.tenant):
+            raise ClientError(503, "session-unavailable", "the session could not be looked up; try again")
+        return None
+
+    def _settle(self, exchange: Exchange, policy: Policy, session: Session | None) -> None:
         """Note who asks, and tell the origin."""
-        request = exchange.request
-        if policy.session is not None:
-            exchange.seal_secret = policy.session.seal_secret
-        if policy.session is not None and session is not None:
-            told = identity_fields(session, policy.session)
-            exchange.identity_names = frozenset(name for name, _ in told)
-            exchange.personal_names = exchange.identity_names - _of_tenant(policy)
-            if told:
-                exchange.request = request.with_fields(request.fields.plus(*told))
+        request, rules = exchange.request, policy.session
+        if rules is not None:
+            exchange.seal_secret = rules.seal_secret
+            if session is not None:
+                exchange.session = session
+                self._tell(exchange, policy, rules, session)
+            elif exchange.route.session is SessionUse.REQUIRED:
+                raise ClientError(401, SESSION_REQUIRED, "this needs a session: log in")
         if session is None and policy.tenant is None:
             return
         # Where no proxy is trusted by name, whoever reaches this listener is taken for one.
@@ -87,29 +117,30 @@ class Identifier:
             )
         _enforce(policy.tenant, exchange.identity)
 
-    async def _session(self, exchange: Exchange, policy: Policy, rules: SessionRules) -> Session | None:
-        """The request's session. One that matters and cannot be asked about closes the door: it may not exist."""
-        required = exchange.route.session is SessionUse.REQUIRED
-        session_id = session_id_of(exchange.request.fields, rules, exchange.now)
-        # Where ids are signed for a time, the same cookie may mean something else later.
-        exchange.asked_elsewhere = rules.scheme is SessionScheme.SIGNED and b"cookie" in exchange.request.fields
-        session = None
-        if session_id is not None:
-            asked = self._sessions.load(session_id, exchange.budget)
-            session = await self._degrade.instead(Role.SESSIONS, asked, _UNTOLD)
-            exchange.asked_elsewhere |= session is None or session is _UNTOLD
-        if session is _UNTOLD:
-            if required or _tells_needed_tenant(policy.tenant):
-                raise ClientError(503, "session-unavailable", "the session could not be looked up; try again")
-            return None
-        if session is None and required:
-            raise ClientError(401, SESSION_REQUIRED, "this needs a session: log in")
-        exchange.session = session
-        return session
+    def _tell(self, exchange: Exchange, policy: Policy, rules: SessionRules, session: Session) -> None:
+        """Tell the origin of ``session``: with the same fields as before, where the same client has it still."""
+        fields = exchange.request.fields
+        told = self._told.of(fields)
+        if told is None or told.session is not session:
+            told = self._told.keep(fields, _told(session, fields, policy, rules))
+        exchange.identity_names, exchange.personal_names = told.names, told.personal
+        if told.fields is not fields:
+            exchange.request = exchange.request.with_fields(told.fields)
 
 
-def _wants_session(exchange: Exchange) -> bool:
-    return exchange.route.session is not SessionUse.IGNORE
+class _Told(NamedTuple):
+    """What becomes of a client's fields by its session."""
+
+    session: Session
+    fields: Fields
+    names: frozenset[bytes]
+    personal: frozenset[bytes]
+
+
+def _told(session: Session, fields: Fields, policy: Policy, rules: SessionRules) -> _Told:
+    told = identity_fields(session, rules)
+    names = frozenset(name for name, _ in told)
+    return _Told(session, fields.plus(*told) if told else fields, names, names - _of_tenant(policy))
 
 
 def sealed(exchange: Exchange, request: RequestHead, now: float) -> Fields:

@@ -137,6 +137,11 @@ class FakeSessions:
             "s-bob": {"user_id": "bob", "org_id": "blue"},
             "s-none": {},
         }
+        self.at_hand: dict[str, Session] = {}
+
+    def peek(self, session_id: str) -> Session | None:
+        """The session, if a test put it at hand."""
+        return self.at_hand.get(session_id)
 
     async def load(self, session_id: str, budget: object = None) -> Session | None:
         """The session, if it is known."""

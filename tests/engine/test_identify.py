@@ -4,6 +4,7 @@ import pytest
 
 from cacheproxy.client.seal import SEAL_FIELD, seal
 from cacheproxy.semantics.fields import Fields
+from cacheproxy.sessions.contract import Session
 from cacheproxy.upstream.fake import Answer, Received
 
 ANN, BOB, NOBODY, STRANGER = (("cookie", f"sid={name}") for name in ("s-ann", "s-bob", "s-none", "s-stranger"))
@@ -30,6 +31,17 @@ async def test_the_origin_is_told_who_asks(house, cookie: tuple[str, str], told:
     answer = await house.ask("/plain/1", cookie, ("x-user-id", "forged"), ("X_User_Id", "forged"))
     assert told == answer.body
     assert b"x_user_id" not in house.origin.received[0].head.fields
+
+
+async def test_a_session_at_hand_is_not_looked_up(house) -> None:
+    """The origin is told of it all the same, and of another's as soon as the same cookie stands for that."""
+    house.origin.script("/plain/1", whoever)
+    ann, bob = (Session("s-ann", {"user_id": user}) for user in ("ann", "bob"))
+    told = []
+    for session in (ann, ann, bob):
+        house.sessions.inner.at_hand["s-ann"] = session
+        told.append((await house.ask("/plain/1", ANN)).body)
+    assert ([b"ann", b"ann", b"bob"], 0) == (told, house.sessions.calls["load"])
 
 
 async def test_connection_cannot_drop_the_identity(house) -> None:
