@@ -5,11 +5,10 @@ import sys
 
 def main() -> None:
     """Run the command that the arguments name. Exits with 0, with 1 if it found something, with 2 if misused."""
-    from cacheproxy.cli.app import app  # noqa: PLC0415 (so that importing this package costs nothing)
-    from cacheproxy.errors import CacheproxyError, PolicyError  # noqa: PLC0415
+    from cacheproxy.errors import CacheproxyError, PolicyError  # noqa: PLC0415 (so that importing this costs nothing)
 
     try:
-        app(prog_name="cacheproxy")
+        _run()
     except PolicyError as error:
         for line in error.lines():
             print(line, file=sys.stderr)
@@ -17,3 +16,18 @@ def main() -> None:
     except CacheproxyError as error:
         print(f"cacheproxy: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _run() -> None:
+    from cacheproxy.cli.serve_options import serve_options  # noqa: PLC0415
+
+    options = serve_options(sys.argv[1:])
+    if options is None:
+        from cacheproxy.cli.app import app  # noqa: PLC0415
+
+        app(prog_name="cacheproxy")
+    else:
+        from cacheproxy.cli.serve import run  # noqa: PLC0415
+        from cacheproxy.settings import Settings  # noqa: PLC0415
+
+        sys.exit(run(Settings.load(**options)))
