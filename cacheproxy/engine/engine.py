@@ -224,7 +224,7 @@ class Engine:
         """Step 6."""
         assert exchange.key is not None
         found = self._store.peek(exchange.key.text, exchange.request.fields)
-        if found is None:
+        if found is None and not self._store.local:
             asked = self._store.read(exchange.key.text, exchange.request.fields, exchange.budget, exchange.key.tags)
             found = await self._degrade.instead(Role.CACHE, asked, None)
         exchange.tier = None if found is None else found.tier

@@ -1,21 +1,33 @@
 """What came into the store while a fill waited for its turn."""
 
+from typing import Protocol
+
 from cacheproxy.clock import Clock
 from cacheproxy.engine.degrade import Degrade
 from cacheproxy.engine.fill_job import Filled, FillJob
 from cacheproxy.engine.serve import whole_seconds
 from cacheproxy.redis_link.contract import Role
+from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.plan import Serve, plan
 from cacheproxy.semantics.tag_clock import Verdict
 from cacheproxy.storage.contract import Entry, Found, Store
 
 
+class Shelf(Protocol):
+    """L1 (``storage.memory.MemoryStore``)."""
+
+    def peek(self, key: str, request: Fields) -> Found | None:
+        """The most fitting entry for ``request``, or None."""
+        ...
+
+
 class Meanwhile:
     """Looks again on behalf of fills."""
 
-    def __init__(self, store: Store, degrade: Degrade, clock: Clock) -> None:
-        """Into ``store``."""
+    def __init__(self, store: Store, shelf: Shelf, degrade: Degrade, clock: Clock) -> None:
+        """Into ``store``, or ``shelf``, which is what of it is at hand."""
         self._store = store
+        self._shelf = shelf
         self._degrade = degrade
         self._clock = clock
 
@@ -29,7 +41,7 @@ class Meanwhile:
 
     def at_hand(self, job: FillJob) -> Filled | None:
         """What ``filled`` gives where nothing is stored but what is at hand."""
-        filled = self._filled_by(job, self._store.peek(job.key, job.request.fields))
+        filled = self._filled_by(job, self._shelf.peek(job.key, job.request.fields))
         return None if filled is None or _is_what_it_had(job, filled.entry) else filled
 
     def _filled_by(self, job: FillJob, found: Found | None) -> Filled | None:

@@ -61,6 +61,11 @@ class Found:
 class Store(Protocol):
     """Keeps stored responses. Dead ones (by the tag clock) are never given out, nor kept where that is known."""
 
+    @property
+    def local(self) -> bool:
+        """Whether all that is kept is in this process, so that ``peek`` says whatever ``read`` would."""
+        ...
+
     def peek(self, key: str, request: Fields) -> Found | None:
         """The most fitting entry for ``request`` that is at hand in this process; never waits."""
         ...

@@ -33,6 +33,8 @@ class MemoryStore:
     A purge costs one step for each of its tags, never one for each entry: entries are judged again when next asked for.
     """
 
+    local = True
+
     def __init__(self, max_bytes: int, *, max_variants: int = 32, clock: Clock | None = None) -> None:
         """Hold at most ``max_bytes`` in all, and ``max_variants`` entries under one key."""
         self.max_bytes = max_bytes
@@ -147,14 +149,13 @@ class MemoryStore:
         slot = Slot(entry, self._commons, self._mirror, vouched_us)
         if slot.verdict is Verdict.DEAD:
             return None
-        for old in self._slots(entry.key):
-            if _replaces(slot, old):
-                slot.inherit(old)
-                self._drop(old)
+        if slot.key in self._kept:
+            self._drop_replaced(slot)
         cost_bytes = slot.cost_bytes
         if cost_bytes > self.max_bytes:
             return None
-        self._make_room_among_variants(slot)
+        if slot.key in self._kept:
+            self._make_room_among_variants(slot)
         self._evict(room_bytes=cost_bytes)
         self._add(slot, cost_bytes)
         self._evict()
@@ -228,14 +229,19 @@ class MemoryStore:
         self._drop(slot)
         return None
 
+    def _drop_replaced(self, slot: Slot) -> None:
+        for old in self._slots(slot.key):
+            if _replaces(slot, old):
+                slot.inherit(old)
+                self._drop(old)
+
     def _make_room_among_variants(self, slot: Slot) -> None:
         slots = self._slots(slot.key)
         if len(slots) >= self._max_variants:
             self._drop(min(slots, key=_received_at))
 
     def _add(self, slot: Slot, cost_bytes: int) -> None:
-        others = self._slots(slot.key)
-        self._kept[slot.key] = [*others, slot] if slot.ref else slot
+        self._kept[slot.key] = [*self._slots(slot.key), slot] if slot.ref else slot
         self._sieve.add(slot)
         self._entries += 1
         self._slot_bytes += cost_bytes
@@ -252,7 +258,7 @@ class MemoryStore:
         slot.let_go()
 
     def _evict(self, room_bytes: int = 0) -> None:
-        while self.used_bytes + room_bytes > self.max_bytes and self._entries:
+        while self._slot_bytes + getsizeof(self._kept) + room_bytes > self.max_bytes and self._entries:
             self._drop(self._sieve.victim())
             self.evictions += 1
 

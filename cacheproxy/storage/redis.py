@@ -43,6 +43,8 @@ _NOTHING = _Seen(None, {}, NO_CLOCK)
 class RedisStore:
     """A Store shared by all replicas. Nothing here needs the bus: the tag clock is read with every entry."""
 
+    local = False
+
     def __init__(
         self,
         link: Link,

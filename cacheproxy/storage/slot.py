@@ -54,12 +54,10 @@ class Slot(Node):
     def cost_bytes(self) -> int:
         """Memory it takes: every object it alone keeps alive, as the allocators round them."""
         sizes = _occupied(self.key) + _occupied(self._folded) + _occupied(self.body)
-        return _FIXED_BYTES + sizes + (_REF_BYTES if self.ref else 0) + self._forms_bytes
+        return _FIXED_BYTES + sizes + (_REF_BYTES if self.ref else 0) + (self._forms_bytes if self.forms else 0)
 
     @property
     def _forms_bytes(self) -> int:
-        if not self.forms:
-            return 0
         return getsizeof(self.forms) + sum(_occupied(form) for form in self.forms.values() if form is not self.body)
 
     def inherit(self, old: "Slot") -> None:

@@ -20,6 +20,8 @@ def _always() -> bool:
 class TieredStore:
     """Asks L1, then L2, and keeps in L1 what L2 gave."""
 
+    local = False
+
     def __init__(
         self, l1: MemoryStore, l2: Store, clock: Clock | None = None, settled: Callable[[], bool] = _always
     ) -> None:
@@ -108,6 +110,8 @@ class TieredStore:
 
 class NoStore:
     """Keeps nothing."""
+
+    local = True
 
     def peek(self, key: str, request: Fields) -> Found | None:  # noqa: ARG002 - the Store contract's
         """None."""

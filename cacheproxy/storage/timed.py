@@ -19,14 +19,15 @@ class TimedStore:
     def __init__(self, store: Store, record: Record, monotonic: Callable[[], float]) -> None:
         """Time by ``monotonic``."""
         self._store = store
+        self.local = store.local
         self._record = record
         self._monotonic = monotonic
 
     def peek(self, key: str, request: Fields) -> Found | None:
-        """What the store has at hand; recorded only if it has something, for else ``read`` follows."""
+        """What the store has at hand; recorded unless ``read`` follows, as it does where there may be more to find."""
         began = self._monotonic()
         found = self._store.peek(key, request)
-        if found is not None:
+        if found is not None or self.local:
             self._record("get", self._monotonic() - began)
         return found
 

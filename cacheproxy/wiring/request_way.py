@@ -134,7 +134,7 @@ def _filler(
     ends: Ends, carrier: Carrier, hit_for_miss: HitForMiss, governor: Governor, flights: "Flights[Shared]"
 ) -> Filler:
     state, clock = ends.state, ends.clock
-    meanwhile = Meanwhile(state.store, ends.degrade, clock)
+    meanwhile = Meanwhile(state.store, state.l1, ends.degrade, clock)
     permits = Permits(
         leases=state.leases,
         purger=state.purger,

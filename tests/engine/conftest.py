@@ -369,7 +369,8 @@ def _assemble(policy: str, *, origin: Origin, store: MemoryStore, clock: FakeClo
     carrier = Carrier(
         origin=side, store=shaky_store, hit_for_miss=hit_for_miss, degrade=degrade, recorder=notes, clock=clock
     )
-    meanwhile = Meanwhile(shaky_store, degrade, clock)
+    shelf = parts.get("shelf", store)
+    meanwhile = Meanwhile(shaky_store, shelf, degrade, clock)
     permits = Permits(
         leases=leases,
         purger=purger,
@@ -411,7 +412,7 @@ def _assemble(policy: str, *, origin: Origin, store: MemoryStore, clock: FakeClo
     engine = Engine(
         active=_active(policy),
         store=shaky_store,
-        replies=Replies(forms, parts.get("shelf", store), journal, clock),
+        replies=Replies(forms, shelf, journal, clock),
         identifier=Identifier(sessions, degrade),
         admission=admission,
         filler=filler,

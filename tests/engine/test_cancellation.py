@@ -295,6 +295,7 @@ async def prepare(assemble: Callable[..., Any], scenario: Scenario, until: Async
         part.before, part.after = unless_release, unless_acquire
     # Nothing is found at hand: all is read.
     house.store.peek = lambda *_: None
+    house.store.local = False
     if scenario.crowded:
         await until.enter_async_context(governor.turn(0))
     if scenario.other_replica is not None:

@@ -123,7 +123,7 @@ async def test_what_was_sent_on_is_given_up_with_its_client(house) -> None:
     async def wait(_: str) -> None:
         await waiting.wait()
 
-    house.store.before = wait
+    house.store.local, house.store.before = False, wait
     asking = asyncio.create_task(house.engine.handle(head, None, Client(address="192.0.2.1"), begun=begun))
     await house.quiet()
     asking.cancel()

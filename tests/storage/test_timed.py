@@ -46,12 +46,15 @@ async def test_each_operation_is_recorded_under_its_name(timed, seen, entry):
 
 
 async def test_a_look_up_is_recorded_once(timed, seen, entry):
-    """Where memory has nothing, the trip that follows is the look-up."""
+    """In memory alone by a peek; where there may be more than memory has, the trip that follows is the look-up."""
     assert timed.peek("k", ANY) is None
-    assert await timed.read("k", ANY) is None
     await timed.write(entry())
     assert timed.peek("k", ANY) is not None
     assert [name for name, _ in seen] == ["get", "set", "get"]
+    tiered = TimedStore(TieredStore(MemoryStore(0), NoStore()), lambda name, _: seen.append((name, 0)), Ticking())
+    assert tiered.peek("k", ANY) is None
+    assert await tiered.read("k", ANY) is None
+    assert len(seen) == 4
 
 
 async def test_a_write_at_once_is_recorded_if_it_was_one(timed, seen, entry):
