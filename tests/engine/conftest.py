@@ -49,6 +49,8 @@ from cacheproxy.upstream.bodies import BytesBody
 from cacheproxy.upstream.contract import ResponseBody
 from cacheproxy.upstream.fake import Answer, ScriptedOrigin
 
+from ..clocks import FakeClock  # noqa: TID252 - of all tests, whatever their root is called
+
 POLICY = """
 version: 1
 session: {cookie: sid, key: "session:{id}", identity: {X-User-Id: user_id}}
@@ -72,26 +74,6 @@ routes:
   - {name: any, match: "/any/{id}", cache: {ttl: 60s, key: "any:{id}"}}
   - {name: plain, match: "/plain/{rest:path}"}
 """
-
-
-class FakeClock:
-    """Time stands still until a test moves it."""
-
-    def __init__(self) -> None:
-        """Some day."""
-        self.at = 1_700_000_000.0
-
-    def now(self) -> float:
-        """Epoch seconds."""
-        return self.at
-
-    def monotonic(self) -> float:
-        """The same."""
-        return self.at
-
-    def pass_s(self, seconds: float) -> None:
-        """Let seconds pass."""
-        self.at += seconds
 
 
 class Notes(NullRecorder):

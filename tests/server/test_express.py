@@ -26,6 +26,8 @@ from cacheproxy.upstream.fake import Answer, ScriptedOrigin
 from cacheproxy.wiring import origin as origin_wiring
 from cacheproxy.wiring.application import assemble
 
+from ..clocks import FakeClock  # noqa: TID252 - of all tests, whatever their root is called
+
 POLICY = """
 version: 1
 routes:
@@ -59,25 +61,10 @@ NOISE = (
 TICKING = re.compile(rb"(x-request-id: )(?!mine)[^\r]*")
 
 
-class Clock:
-    """Time that only the test moves; the monotonic clock is the event loop's, as stores compare with that."""
-
-    def __init__(self) -> None:
-        self.at = 1_800_000_000.25
-
-    def now(self) -> float:
-        """The test's own time."""
-        return self.at
-
-    def monotonic(self) -> float:
-        """The same."""
-        return self.at
-
-
 class House:
     """A sidecar without sockets: heads in, bytes out, by either way."""
 
-    def __init__(self, application, clock: Clock, origin: ScriptedOrigin) -> None:
+    def __init__(self, application, clock: FakeClock, origin: ScriptedOrigin) -> None:
         self.application, self.clock, self.origin = application, clock, origin
         self.lane: ExpressLane = application.edge.lane
 
@@ -102,7 +89,7 @@ def run(steps, check_answers) -> None:
     """Carry out ``check_answers(house, steps)`` in a sidecar with one origin in memory."""
 
     async def main() -> None:
-        clock, origin = Clock(), ScriptedOrigin()
+        clock, origin = FakeClock(1_800_000_000.25), ScriptedOrigin()
         patch = pytest.MonkeyPatch()
         patch.setattr(origin_wiring, "HttpOrigin", lambda _rules: origin)
         try:
@@ -352,7 +339,7 @@ class Gate:
 
 def lane(lines: AccessLog = AccessLog.OFF, **bounds: int) -> ExpressLane:
     """A lane over that shelf."""
-    clock = Clock()
+    clock = FakeClock(1_800_000_000.25)
     return ExpressLane(Shelf(), Gate(), Journal(NullRecorder(), clock, lines), clock, lambda: None, **bounds)
 
 
@@ -407,7 +394,7 @@ def test_what_is_known_of_a_proxy_is_not_said_to_a_client() -> None:
 
 def test_a_sampled_log_gets_its_lines() -> None:
     """After each hundred hits one goes the ordinary way, which writes its line."""
-    clock = Clock()
+    clock = FakeClock(1_800_000_000.25)
     journal = Journal(NullRecorder(), clock, AccessLog.SAMPLED)
     sampled = ExpressLane(Shelf(), Gate(), journal, clock, lambda: None)
     assert taught(sampled, GET % 0)

@@ -36,6 +36,8 @@ from cacheproxy.wiring import state as state_wiring
 from cacheproxy.wiring.application import assemble
 from cacheproxy.wiring.limiting import Limiting
 
+from ..clocks import FakeClock  # noqa: TID252 - of all tests, whatever their root is called
+
 POLICY = """
 version: 1
 session: {cookie: sid, identity: {X-User-Id: user_id}}
@@ -70,21 +72,6 @@ ROUTES = ("few", "both", "user", "plain", "batches", "stale", "misses", "weighed
 COOKIES = ("", "Cookie: sid=ann\r\n", "Cookie: sid=bob\r\n", "Cookie: sid=nobody\r\n")
 PEERS = ("192.0.2.1", "192.0.2.2")
 OWN_ID = re.compile(rb"(x-request-id: )[^\r]*")
-
-
-class Clock:
-    """Time that only the test moves."""
-
-    def __init__(self) -> None:
-        self.at = 1_800_000_000.25
-
-    def now(self) -> float:
-        """Epoch seconds."""
-        return self.at
-
-    def monotonic(self) -> float:
-        """The same."""
-        return self.at
 
 
 class Elsewhere(MemoryLimiter):
@@ -123,7 +110,7 @@ class House:
     """A sidecar without sockets; with or without an express lane."""
 
     application: object
-    clock: Clock
+    clock: FakeClock
     origin: ScriptedOrigin
     accounts: Accounts
     laned: bool
@@ -164,7 +151,7 @@ def _loaded() -> tuple[Policy, Router]:
 
 async def build(stack: AsyncExitStack, *, laned: bool) -> House:
     """A house with one origin, sessions and limits in memory, each of which has to be asked."""
-    clock, origin, accounts = Clock(), ScriptedOrigin(), Accounts()
+    clock, origin, accounts = FakeClock(1_800_000_000.25), ScriptedOrigin(), Accounts()
     policy, router = _loaded()
     memory = SessionMemory(accounts, policy.session, clock)
     memory.trust(True)

@@ -7,6 +7,8 @@ import pytest
 
 from cacheproxy.server.outlet import Outlet
 
+from ..clocks import FakeClock  # noqa: TID252 - of all tests, whatever their root is called
+
 
 class Client:
     """A transport to a client that takes what it is told to."""
@@ -39,14 +41,6 @@ class Client:
         return self.left_bytes
 
 
-class Clock:
-    """Always the same."""
-
-    def now(self) -> float:
-        """Epoch seconds."""
-        return 1_700_000_000.9
-
-
 @pytest.fixture
 def client() -> Client:
     """A client."""
@@ -55,7 +49,7 @@ def client() -> Client:
 
 def outlet_to(client: Client, stall_s: float = 60.0) -> Outlet:
     """An outlet that cuts ``client`` off after ``stall_s``."""
-    return Outlet(cast("Any", client), Clock(), stall_s)
+    return Outlet(cast("Any", client), FakeClock(1_700_000_000.9), stall_s)
 
 
 async def test_what_is_written_is_sent_until_the_client_is_gone(client) -> None:

@@ -7,24 +7,7 @@ import pytest
 from cacheproxy.redis_link.connect import Tuning, connect
 from cacheproxy.redis_link.contract import Link
 
-
-class FakeClock:
-    """Time stands still until a test moves it."""
-
-    def __init__(self) -> None:
-        self.at = 1_700_000_000.0
-
-    def now(self) -> float:
-        """Epoch seconds."""
-        return self.at
-
-    def monotonic(self) -> float:
-        """The same."""
-        return self.at
-
-    def pass_s(self, seconds: float) -> None:
-        """Let seconds pass."""
-        self.at += seconds
+from ..clocks import FakeClock  # noqa: TID252 - of all tests, whatever their root is called
 
 
 @pytest.fixture

@@ -15,23 +15,10 @@ from cacheproxy.storage.memory import MemoryStore
 from cacheproxy.storage.redis import RedisStore
 from cacheproxy.storage.tiered import TieredStore
 
+from ..clocks import FakeClock  # noqa: TID252 - of all tests, whatever their root is called
+
 NOW = 1_763_640_000.0
 EPOCH = "e1"
-
-
-@dataclass
-class FakeClock:
-    """Wall-clock time that stands still until told."""
-
-    at: float = NOW
-
-    def now(self) -> float:
-        """Epoch seconds."""
-        return self.at
-
-    def monotonic(self) -> float:
-        """The same."""
-        return self.at
 
 
 def make_entry(key: str = "k", body: bytes = b"body", request: Fields | None = None, **changes: object) -> Entry:
@@ -87,7 +74,7 @@ class Place:
 @pytest.fixture
 def clock() -> FakeClock:
     """Time that stands still."""
-    return FakeClock()
+    return FakeClock(NOW)
 
 
 @pytest.fixture(scope="session")

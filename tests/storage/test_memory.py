@@ -17,6 +17,8 @@ from cacheproxy.storage.contract import Entry
 from cacheproxy.storage.memory import MemoryStore
 from cacheproxy.storage.mirror import ClockMirror
 
+from ..clocks import FakeClock  # noqa: TID252 - of all tests, whatever their root is called
+
 ANY = Fields()
 NOW = 1_763_640_000.0
 MakeEntry = Callable[..., Entry]
@@ -32,18 +34,6 @@ def made(key: str, stamp: Stamp, tags: tuple[str, ...], **changes: object) -> En
     times = {"requested_at": NOW, "received_at": NOW, "lifetime_s": 60.0, "keep_until": 1e12}
     parts = times | {"status": 200, "fields": Fields(), "body": b""} | changes
     return Entry(key=key, stamp=stamp, tags=tags, **parts)
-
-
-class StillClock:
-    """Time that stands still until told."""
-
-    at = NOW
-
-    def now(self) -> float:
-        """Epoch seconds."""
-        return self.at
-
-    monotonic = now
 
 
 def test_until_trusted_nothing_is_answered_or_kept(entry: MakeEntry) -> None:
@@ -313,7 +303,7 @@ class Bounded(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """A small store."""
-        self.clock = StillClock()
+        self.clock = FakeClock(NOW)
         self.store = MemoryStore(8_000, max_variants=2, clock=self.clock)
         self.store.trust(True, epoch="e1")
         self.now_us = 1000
