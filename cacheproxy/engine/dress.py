@@ -11,20 +11,7 @@ OURS = frozenset({b"x-cache", b"x-request-id"})
 
 def dress(exchange: Exchange, reply: Reply) -> Reply:
     """``reply`` with ``Cache-Status``, ``X-Cache``, ``X-Request-ID`` and the limits' fields."""
-    fields = reply.fields.without(OURS).plus(
-        (b"cache-status", _cache_status(exchange)),
-        (b"x-cache", exchange.x_cache.encode()),
-        (b"x-request-id", exchange.request_id.encode()),
-    )
-    if exchange.limit_states:
-        told = limit_fields(exchange.limit_states, exchange.route.limit_headers)
-        # RateLimit is a list, to which ours is added; the older fields can tell of one limit, and no client of two.
-        fields = fields.without({name for name, _ in told if name.startswith(b"x-")}).plus(*told)
-    return reply.with_fields(fields)
-
-
-def _cache_status(exchange: Exchange) -> bytes:
-    return cache_status(
+    told = cache_status(
         hit=exchange.hit,
         fwd=exchange.forward,
         fwd_status=exchange.forward_status,
@@ -33,3 +20,13 @@ def _cache_status(exchange: Exchange) -> bytes:
         collapsed=exchange.collapsed,
         detail=exchange.detail,
     )
+    fields = reply.fields.without(OURS).plus(
+        (b"cache-status", told),
+        (b"x-cache", exchange.x_cache.encode()),
+        (b"x-request-id", exchange.request_id.encode()),
+    )
+    if exchange.limit_states:
+        limits = limit_fields(exchange.limit_states, exchange.route.limit_headers)
+        # RateLimit is a list, to which ours is added; the older fields can tell of one limit, and no client of two.
+        fields = fields.without({name for name, _ in limits if name.startswith(b"x-")}).plus(*limits)
+    return reply.with_fields(fields)

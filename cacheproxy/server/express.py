@@ -60,6 +60,8 @@ class ExpressLane:
         self._now, self._monotonic = clock.now, clock.monotonic
         self._request_ids = RequestIds()
         self._lines = Lines(max_bytes)
+        self._knows_limits = False
+        """Whether any answer that was learnt hangs on limits."""
 
     def answer(self, raw: bytes, *, trusted: bool, peer: str = "") -> Written | None:
         """The response to the request head ``raw``, or None: then ``ask``, or the ordinary way, must find it.
@@ -85,7 +87,7 @@ class ExpressLane:
 
     def asking(self, raw: bytes, *, trusted: bool, peer: str) -> Asking | None:
         """The hit that ``raw`` may be answered with, once its limits have been asked elsewhere."""
-        found = self._lines.find(raw, trusted, peer)
+        found = self._lines.find(raw, trusted, peer) if self._knows_limits else None
         if found is None:
             return None
         known, block = found
@@ -106,6 +108,7 @@ class ExpressLane:
             return
         known = known_answer(method, head, reply, self._journal)
         if known is not None:
+            self._knows_limits |= bool(reply.shelved.terms.checks)
             self._lines.learn(raw, known, reply.shelved.terms, trusted=trusted, peer=peer)
 
     def clear(self) -> None:
