@@ -20,6 +20,7 @@ async def test_an_entry_is_put_read_and_deleted(client, rest):
         assert (entry["status"], entry["body"], entry["tags"]) == (200, '{"a": 1}', ["*"])
         assert entry["fields"] == [["content-type", "application/json"]]
         assert 59 < entry["fresh_for_s"] <= 60
+        assert 59 < entry["kept_for_s"] < 200
         deleted = await admin.delete(path + "?wait=2s")
         assert deleted.json()["deleted"] == 1
         assert deleted.json()["purge"]["event_id"] == "1-0"

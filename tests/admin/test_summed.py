@@ -136,3 +136,14 @@ def test_statistics_of_the_sum_are_those_of_one_process_that_did_it_all(workers:
     ours, theirs = summary(restored(ledger.families())), summary(alone)
     assert (theirs["hits"], theirs["hit_ratio"]) == (ours["hits"], ours["hit_ratio"])
     assert theirs["requests"] == ours["requests"]
+
+
+def test_statistics_of_the_sum_say_how_things_stand():
+    """Each level under its label, and counters under theirs."""
+    ledger = Ledger()
+    ledger.take("w0", 1, told(2, l1_bytes=10, redis_up=1))
+    ledger.take("w1", 1, told(1, l1_bytes=20, redis_up=0))
+    ours = summary(restored(ledger.families()))
+    assert {"": 30.0} == ours["levels"]["cacheproxy_l1_bytes"]
+    assert {"cache": 0.0} == ours["levels"]["cacheproxy_redis_up"]
+    assert {"ok": 3} == ours["counters"]["cacheproxy_upstream_requests"]
