@@ -7,6 +7,7 @@ the ordinary means; whatever else comes, the ordinary way goes on from there (``
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol
 
 from cacheproxy.clock import Clock
@@ -24,6 +25,7 @@ from cacheproxy.engine.reply import Reply
 from cacheproxy.engine.request_id import RequestIds
 from cacheproxy.engine.serve import reply_through
 from cacheproxy.fills.hit_for_miss import HitForMiss
+from cacheproxy.policy.identity import SessionRules
 from cacheproxy.policy.unread import carried_fields
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.forwarding import connection_fields
@@ -72,8 +74,13 @@ def passage_of(exchange: Exchange, active: Active, alone: FillJob | None = None)
 def _carried(exchange: Exchange) -> frozenset[bytes]:
     """The request fields that merely go on: none that Connection nominates, or that may not come from a client."""
     nominated = connection_fields(exchange.request.fields)
-    carried = carried_fields(exchange.policy, exchange.route, nominated)
-    return strip(Fields((name, b"") for name in carried), exchange.policy.session).names()
+    return _unreserved(carried_fields(exchange.policy, exchange.route, nominated), exchange.policy.session)
+
+
+@lru_cache(maxsize=256)
+def _unreserved(names: frozenset[bytes], rules: SessionRules | None) -> frozenset[bytes]:
+    """Those of ``names`` that a client may send."""
+    return strip(Fields((name, b"") for name in names), rules).names()
 
 
 class Passing:

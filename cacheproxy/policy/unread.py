@@ -41,8 +41,7 @@ def unread_fields(policy: Policy, route: Route, vary: Iterable[bytes]) -> frozen
     """The request fields on which no answer under ``route`` hangs whose Vary names ``vary``."""
     if policy.mentioned is None:
         return frozenset()
-    anonymous = policy.session is None or route.session is SessionUse.IGNORE
-    return _unread(policy.mentioned, frozenset(vary), anonymous)
+    return _unread(policy.mentioned, frozenset(vary), _is_anonymous(policy, route))
 
 
 def carried_fields(policy: Policy, route: Route, counted: Iterable[bytes]) -> frozenset[bytes]:
@@ -53,9 +52,18 @@ def carried_fields(policy: Policy, route: Route, counted: Iterable[bytes]) -> fr
     """
     if policy.mentioned is None:
         return frozenset()
-    unread = unread_fields(policy, route, counted)
+    return _carried(policy.mentioned, frozenset(counted), _is_anonymous(policy, route))
+
+
+def _is_anonymous(policy: Policy, route: Route) -> bool:
+    return policy.session is None or route.session is SessionUse.IGNORE
+
+
+@lru_cache(maxsize=256)
+def _carried(mentioned: frozenset[str], counted: frozenset[bytes], anonymous: bool) -> frozenset[bytes]:  # noqa: FBT001 - a key's part
+    unread = _unread(mentioned, counted, anonymous)
     unread = unread if unread >= TELL_ADDRESSES else unread - TELL_ADDRESSES
-    return unread if CONTENT_LENGTH.decode() in policy.mentioned else unread | {CONTENT_LENGTH}
+    return unread if CONTENT_LENGTH.decode() in mentioned else unread | {CONTENT_LENGTH}
 
 
 @lru_cache(maxsize=256)
