@@ -58,11 +58,15 @@ def demo(
 
 
 @app.command()
-def check(file: File = DEFAULT_FILE, json: Json = False) -> None:
+def check(
+    file: File = DEFAULT_FILE,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where there is a warning.")] = False,
+    json: Json = False,
+) -> None:
     """Check a policy file: every fault at once, with its line."""
     from cacheproxy.cli import policy_file
 
-    leave(policy_file.check(file, as_json=json))
+    leave(policy_file.check(file, strict=strict, as_json=json))
 
 
 @app.command()

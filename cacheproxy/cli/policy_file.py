@@ -22,8 +22,8 @@ def read_policy(file: Path) -> tuple[Policy, Router]:
     return load_policy(policy_text(file), str(file), os.environ)
 
 
-def check(file: Path, *, as_json: bool) -> int:
-    """Check ``file`` and print what it comes to, or every fault. 0, or 2 where it is wrong."""
+def check(file: Path, *, strict: bool, as_json: bool) -> int:
+    """Check ``file`` and print what it comes to, or every fault. 0; 1 for a warning if ``strict``; 2 where it is wrong."""
     try:
         policy, _ = read_policy(file)
     except PolicyError as error:
@@ -37,13 +37,13 @@ def check(file: Path, *, as_json: bool) -> int:
         warnings = [asdict(caution) for caution in cautions]
         good = {"source": str(file), "ok": True, "digest": policy.digest, "routes": len(policy.routes), "ttl": ttls}
         print_json({**good, "warnings": warnings})
-        return 0
+        return int(strict and bool(cautions))
     for caution in cautions:
         print(f"warning: {caution.line_in(str(file))}")
     routes_in_words = "1 route" if len(policy.routes) == 1 else f"{len(policy.routes)} routes"
     print(f"{file}: good ({routes_in_words}, {len(ttls)} of them cached; digest {policy.digest})")
     print_pairs((f"  ttl of {name}", ttl) for name, ttl in ttls.items())
-    return 0
+    return int(strict and bool(cautions))
 
 
 def routes(file: Path, *, as_json: bool) -> int:

@@ -70,6 +70,17 @@ def test_check_warns_of_what_is_not_wrong_but_dangerous(run, tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_strict_check_fails_for_a_warning(run, monkeypatch: pytest.MonkeyPatch, form: list[str]) -> None:
+    """Exit 1, for pipelines: of the policy as of a variable that nobody reads."""
+    assert run("check", SAMPLE, "--strict", *form).code == 0
+    monkeypatch.setenv("CACHEPROXY_WORKER", "4")
+    assert run("check", SAMPLE, *form).code == 0
+    ran = run("check", SAMPLE, "--strict", *form)
+    assert ran.code == 1
+    assert "CACHEPROXY_WORKER" in ran.out
+
+
 def test_check_says_which_library_is_missing(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what stands in for it until it is installed: a missing wheel stops nothing."""
     monkeypatch.setattr("cacheproxy.storage.compression._is_here", lambda _: False)
