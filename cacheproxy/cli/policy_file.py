@@ -23,7 +23,7 @@ def read_policy(file: Path) -> tuple[Policy, Router]:
 
 
 def check(file: Path, *, strict: bool, as_json: bool) -> int:
-    """Check ``file`` and print what it comes to, or every fault. 0; 1 for a warning if ``strict``; 2 where it is wrong."""
+    """Check ``file``; print what it comes to, or every fault. 0; 1 for a warning if ``strict``; 2 where it is wrong."""
     try:
         policy, _ = read_policy(file)
     except PolicyError as error:
