@@ -1,5 +1,6 @@
 """What a FastAPI service says to the sidecar in its responses."""
 
+import inspect
 from collections.abc import AsyncIterator
 
 import pytest
@@ -83,3 +84,12 @@ async def test_what_fastapi_documents_does_not_show_our_parameters(service):
     """The request and response that the decorator asks for are no part of the service's own interface."""
     operation = (await service.get("/openapi.json")).json()["paths"]["/articles/{id}"]["put"]
     assert [parameter["name"] for parameter in operation["parameters"]] == ["id", "limit"]
+
+
+def test_an_endpoint_that_takes_anything_by_name_can_be_decorated():
+    """What FastAPI hands to us stands before its ``**named``, as Python wants it."""
+
+    @purges("article:{id}")
+    def change(id: int, **more: object) -> None: ...  # noqa: A002 - the path's own word
+
+    assert list(inspect.signature(change).parameters)[::3] == ["id", "more"]
