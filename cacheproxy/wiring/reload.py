@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import structlog
-from watchfiles import awatch
 
 from cacheproxy.admin.feed import Feed
 from cacheproxy.admin.metrics import Metrics
@@ -32,13 +31,9 @@ from cacheproxy.storage.envelope import Envelope
 from cacheproxy.storage.memory import MemoryStore
 from cacheproxy.wiring.origin import ReplaceableOrigin
 from cacheproxy.wiring.policy_file import policy_text
+from cacheproxy.wiring.watch import contents
 
 log = structlog.get_logger()
-
-LOOK_AGAIN_S = 5.0
-"""The file is looked at so often where the file system tells of no changes (network file systems)."""
-QUIET_MS = 200
-"""A file is left alone until it has not changed for so long: half a policy may be a valid one."""
 
 
 class Reloader:
@@ -157,27 +152,9 @@ class Reloader:
             return  # reload has said so
 
     async def _watch(self) -> None:
-        """Compare the content, not the file: a ConfigMap changes by a symbolic link two levels up."""
-        seen = None  # so that the first look finds what changed while we started
-        changes = awatch(
-            self._settings.config.absolute().parent,
-            watch_filter=None,
-            step=QUIET_MS,
-            rust_timeout=int(LOOK_AGAIN_S * 1000),
-            yield_on_timeout=True,
-            recursive=False,
-        )
-        async for _ in changes:
-            content = self._content()
-            if content not in (None, seen):
-                seen = content
-                await self._tried()
-
-    def _content(self) -> bytes | None:
-        try:
-            return self._settings.config.read_bytes()
-        except OSError:
-            return None
+        """The first content is what may have changed while we started."""
+        async for _ in contents(self._settings.config):
+            await self._tried()
 
 
 def _tagging(policy: Policy) -> list[tuple[object, ...]]:
