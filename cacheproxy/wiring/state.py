@@ -165,17 +165,7 @@ def _shared(given: _Given, roles: Roles) -> State:
     receipts = Receipts(settings.instance_id, clock=clock)
     purger = RedisPurger(tag_clock, mirrors, receipts)
     given.stack.push_async_callback(purger.aclose)
-    # the nodes of a cluster have their keys apart, as two servers have
-    together = roles.cache is roles.bus and not isinstance(roles.bus, ClusterLink)
-    leases = RedisLeases(
-        roles.bus,
-        settings.prefix,
-        LEASE_AGE_S,
-        LONGEST_FILL_S,
-        beside_entries=together,
-        alone=lambda: heard.stamp() if receipts.alone() else None,
-    )
-    given.stack.push_async_callback(leases.aclose)
+    leases = _leases(given, roles, heard, receipts)
     parts = BusParts(
         clock=tag_clock,
         subscriber=roles.subscriber(),
@@ -188,14 +178,7 @@ def _shared(given: _Given, roles: Roles) -> State:
         time=clock,
     )
     bus = _listening(parts, given)
-    l2 = RedisStore(
-        roles.cache,
-        prefix=settings.prefix,
-        clock_link=roles.bus,
-        max_unpacked=0 if settings.l1_bytes else UNPACKED,
-        clock=clock,
-        envelope=given.envelope,
-    )
+    l2 = _l2(given, roles)
     tiered = TieredStore(l1, l2, clock, lambda: purger.settled)
     replicas = Replicas(lambda: len(receipts.last_known()), clock)
     return State(
@@ -211,6 +194,32 @@ def _shared(given: _Given, roles: Roles) -> State:
         bus=bus,
         roles=roles,
         l2=l2,
+    )
+
+
+def _leases(given: _Given, roles: Roles, heard: HeardClock, receipts: Receipts) -> RedisLeases:
+    # the nodes of a cluster have their keys apart, as two servers have
+    together = roles.cache is roles.bus and not isinstance(roles.bus, ClusterLink)
+    leases = RedisLeases(
+        roles.bus,
+        given.settings.prefix,
+        LEASE_AGE_S,
+        LONGEST_FILL_S,
+        beside_entries=together,
+        alone=lambda: heard.stamp() if receipts.alone() else None,
+    )
+    given.stack.push_async_callback(leases.aclose)
+    return leases
+
+
+def _l2(given: _Given, roles: Roles) -> RedisStore:
+    return RedisStore(
+        roles.cache,
+        prefix=given.settings.prefix,
+        clock_link=roles.bus,
+        max_unpacked=0 if given.settings.l1_bytes else UNPACKED,
+        clock=given.clock,
+        envelope=given.envelope,
     )
 
 
