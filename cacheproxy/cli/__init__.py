@@ -1,5 +1,6 @@
 """The command line."""
 
+import os
 import sys
 
 
@@ -7,6 +8,8 @@ def main() -> None:
     """Run the command that the arguments name. Exits with 0, with 1 if it found something, with 2 if misused."""
     from cacheproxy.errors import CacheproxyError, PolicyError  # noqa: PLC0415 (so that importing this costs nothing)
 
+    # There are none; and to look for them pydantic reads what is installed, whole, before the first model is made.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         _run()
     except PolicyError as error:
