@@ -69,7 +69,7 @@ class Adapter:
             scheme=by_name.get(b"x-forwarded-proto", request.scheme.encode()).decode("latin-1"),
         )
         address = client_address(peer, request.fields, trusted)
-        return understood, Client(address=address, trusted=is_trusted(peer, trusted))
+        return understood, _client(address, is_trusted(peer, trusted))
 
     def _claim(self) -> bytes:
         """The field in which a request names its tenant, or empty."""
@@ -93,3 +93,8 @@ class Adapter:
         request, framing = parse_head(raw, scheme)
         understood, client = self.understand(request, peer)
         return Arrived(request=understood, framing=framing, client=client, scheme=scheme, peer=peer)
+
+
+@lru_cache(maxsize=MEMO_HEADS)
+def _client(address: str, trusted: bool) -> Client:  # noqa: FBT001 - a key's part
+    return Client(address=address, trusted=trusted)

@@ -29,6 +29,7 @@ _REROUTE = frozenset({
 })  # fmt: skip
 """Read by some origins in place of target, host or method, by which a request was routed and guarded here; ``proxy``
 becomes HTTP_PROXY in CGI (CVE-2016-5385)."""
+_TOLD_OF_ORIGIN = frozenset({b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix"})
 _HOP_OF_HTTP = frozenset({b"http2-settings", b"trailer"})
 _NOT_RESPELLED = frozenset({b"content-length", b"transfer-encoding"})
 """Fields whose spelling with ``_`` some origins take for the real ones."""
@@ -72,14 +73,11 @@ def believable(request: RequestHead, claim: bytes = b"", *, believed: bool = Tru
     What Connection nominates goes too, before anything is decided by it (RFC 9110 §7.6.1). ``claim`` is a field in
     which a trusted proxy names the tenant: it goes unless it is ``believed``, and its other spellings go always.
     """
-    dropped = connection_fields(request.fields)
-    return Fields(
-        pair
-        for pair in request.fields.pairs
-        if pair[0] not in dropped
-        and not _misleads(pair[0])
-        and not (claim and _is_spelling(pair[0], claim) and not (believed and pair[0] == claim))
-    )
+    names = request.fields.names()
+    dropped = connection_fields(request.fields) | set(filter(_misleads, names))
+    if claim:
+        dropped |= {name for name in names if _is_spelling(name, claim) and not (believed and name == claim)}
+    return request.fields.without(dropped)
 
 
 def forwarding_fields(request: RequestHead, peer: str, trusted: Sequence[Network]) -> tuple[Pair, ...]:
@@ -87,7 +85,7 @@ def forwarding_fields(request: RequestHead, peer: str, trusted: Sequence[Network
 
     A client's own claims are not passed on; a trusted proxy's are.
     """
-    vouched = is_trusted(peer, trusted)
+    vouched = not _TOLD_OF_ORIGIN.isdisjoint(request.fields.names()) and is_trusted(peer, trusted)
     scheme = _last(request.fields, b"x-forwarded-proto").lower() if vouched else b""
     host = _last(request.fields, b"x-forwarded-host") if vouched else b""
     prefix = _last(request.fields, b"x-forwarded-prefix") if vouched else b""

@@ -50,6 +50,12 @@ class Framing:
     """Whether the client asks for a WebSocket."""
 
 
+_FRAMED = frozenset({b"connection", b"content-length", b"expect", b"transfer-encoding", b"upgrade"})
+"""Request fields that say how the message is delimited, and what comes after it."""
+_BODILESS = Framing(length=0, keep_alive=True, expects_continue=False, upgrades=False)
+_LAST_AND_BODILESS = Framing(length=0, keep_alive=False, expects_continue=False, upgrades=False)
+
+
 class _Collector:
     """The field lines that llhttp read, in order."""
 
@@ -183,6 +189,8 @@ def _target_and_authority(method: str, target: bytes, fields: Fields, version: s
 
 def _framing(request: RequestHead) -> Framing:
     fields = request.fields
+    if _FRAMED.isdisjoint(fields.names()):
+        return _BODILESS if request.http_version == "1.1" else _LAST_AND_BODILESS
     expect = fields.combined(b"expect")
     if expect is not None and expect.lower() != b"100-continue":
         raise ClientError(417, "expectation", "only 100-continue may be expected")
