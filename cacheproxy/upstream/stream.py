@@ -23,6 +23,20 @@ class Source(Protocol):
         ...
 
 
+class _Nowhere:
+    """A source that has ended."""
+
+    __slots__ = ()
+
+    def pause(self) -> None:
+        """Nothing comes anyway."""
+
+    resume = pause
+
+
+_NOWHERE = _Nowhere()
+
+
 class StreamBody:
     """Chunks as they arrive, one for each read from the connection; at most the high-water mark is held unread.
 
@@ -96,8 +110,9 @@ class StreamBody:
         self._held_bytes = 0
         self._settle(0)
         if not self._ended:
-            self._ended = True
-            self._abandon()
+            abandon = self._abandon
+            self._end()
+            abandon()
 
     def _take(self) -> bytes:
         chunk = self._chunks.popleft()
@@ -149,16 +164,22 @@ class StreamBody:
 
     def finish(self, trailers: Fields) -> None:
         """Mark the end."""
-        self._ended = True
+        self._end()
         self._trailers = trailers
         self._wake()
 
     def fail(self, error: Exception) -> None:
         """Break off with ``error``, once what came has been read."""
         if not self._ended:
-            self._ended = True
+            self._end()
             self._error = error
             self._wake()
+
+    def _end(self) -> None:
+        """Let go of the exchange, which holds this body: together they would stay until the next garbage collection."""
+        self._ended = True
+        self._source = _NOWHERE
+        self._abandon = _NOWHERE.pause
 
     def _wake(self) -> None:
         if self._wakeup is not None and not self._wakeup.done():

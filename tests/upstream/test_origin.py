@@ -1,6 +1,7 @@
 """The client against servers that do one thing each: reuse, retries, streams, interim answers and bodies both ways."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
@@ -15,6 +16,7 @@ from cacheproxy.upstream.contract import RequestBody, ResponseBody
 from cacheproxy.upstream.limits import AHEAD_BYTES
 from cacheproxy.upstream.origin import HttpOrigin
 from cacheproxy.upstream.reasons import Reason
+from cacheproxy.upstream.stream import StreamBody
 
 Connect = Callable[..., Awaitable[HttpOrigin]]
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -398,6 +400,25 @@ async def test_a_slow_reader_of_a_short_body_holds_no_connection(connect: Connec
     bodies = [(await origin.send(LONG))[1] for _ in range(4)]
     assert (await origin.send(GET))[0].status == 200
     assert [AHEAD_BYTES] * 4 == [len(await read(body)) for body in bodies]
+
+
+@pytest.mark.parametrize("way", ["read", "taken whole", "closed early", "closed at its end"])
+async def test_a_body_that_nobody_holds_is_gone_at_once(connect: Connect, way: str) -> None:
+    """Its memory does not wait for the next garbage collection, which comes rarely."""
+    origin = await connect(sending(AHEAD_BYTES))
+    gc.collect()
+    gc.disable()
+    try:
+        _, body = await origin.send(LONG)
+        if way == "read":
+            await read(body)
+        elif way != "closed early":
+            await until(lambda: body.complete is not None)
+        await body.aclose()
+        del body
+        await until(lambda: not [each for each in gc.get_objects() if isinstance(each, StreamBody)])
+    finally:
+        gc.enable()
 
 
 async def test_slow_readers_of_long_bodies_leave_connections_to_others(
