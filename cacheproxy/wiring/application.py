@@ -118,7 +118,7 @@ async def assemble(
     feed = Feed()
     state = await open_state(settings, policy, metrics, feed, clock, stack, doors)
     _watch(metrics, state)
-    origin = ReplaceableOrigin(policy.upstream)
+    origin = ReplaceableOrigin(policy.upstream, str(settings.config))
     stack.push_async_callback(origin.aclose)
     await origin.start()
     _watch_origin(metrics, origin)

@@ -1,5 +1,6 @@
 """The origin's connections and health checks, which a reload may replace while requests are under way."""
 
+from cacheproxy.errors import Fault, PolicyError
 from cacheproxy.policy.route import UpstreamRules
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.upstream.contract import OnInterim, Prepared, RequestBody, Sent
@@ -11,10 +12,11 @@ from cacheproxy.upstream.origin import HttpOrigin
 class ReplaceableOrigin:
     """An ``upstream.contract.Origin`` with its prober. A request stays with the origin that it began with."""
 
-    def __init__(self, rules: UpstreamRules) -> None:
-        """Reach the origin by ``rules``; nothing is asked before ``start``."""
+    def __init__(self, rules: UpstreamRules, source: str) -> None:
+        """Reach the origin by ``rules`` of the policy ``source``; nothing is asked before ``start``. PolicyError."""
         self._rules = rules
-        self._origin = HttpOrigin(rules)
+        self._source = source
+        self._origin = self._reached(rules)
         self._prober = HealthProber(rules)
         self._before: list[HttpOrigin] = []
 
@@ -52,17 +54,24 @@ class ReplaceableOrigin:
         return self._origin.begin(prepared, fields, content)
 
     async def follow(self, rules: UpstreamRules) -> None:
-        """Reach the origin by ``rules`` from now on. OSError where its certificates cannot be read: nothing changes.
+        """Reach the origin by ``rules`` from now on. PolicyError where certificates cannot be read: nothing changes.
 
         Connections made before end with their requests, or once idle.
         """
         if rules == self._rules:
             return
-        origin, prober = HttpOrigin(rules), HealthProber(rules)
+        origin, prober = self._reached(rules), HealthProber(rules)
         self._before.append(self._origin)
         before, self._rules, self._origin, self._prober = self._prober, rules, origin, prober
         await before.__aexit__()
         await prober.__aenter__()
+
+    def _reached(self, rules: UpstreamRules) -> HttpOrigin:
+        try:
+            return HttpOrigin(rules)
+        except OSError as error:
+            fault = Fault(f"the certificates in `{rules.ca_file}` cannot be used: {error}", "upstream.ca_file")
+            raise PolicyError(self._source, [fault]) from error
 
     async def aclose(self) -> None:
         """Close all connections, and stop probing."""

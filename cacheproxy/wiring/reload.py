@@ -78,7 +78,7 @@ class Reloader:
             try:
                 policy, router = self._read()
                 _check(str(self._settings.config), before, policy)
-                await self._follow_origin(policy)
+                await self._origin.follow(policy.upstream)
             except PolicyError as error:
                 self._told("error", error)
                 raise
@@ -106,13 +106,6 @@ class Reloader:
     def _read(self) -> tuple[Policy, Router]:
         text = policy_text(self._settings.config)
         return load_policy(text, str(self._settings.config), os.environ, upstream_url=self._settings.upstream)
-
-    async def _follow_origin(self, policy: Policy) -> None:
-        try:
-            await self._origin.follow(policy.upstream)
-        except OSError as error:
-            fault = Fault(f"the certificates of `{policy.upstream.ca_file}` cannot be used: {error}", "upstream")
-            raise PolicyError(str(self._settings.config), [fault]) from error
 
     def _put_in_force(self, policy: Policy, router: Router) -> None:
         """In one step: no request sees half of it, and nothing is answered any more by what the old one knew.

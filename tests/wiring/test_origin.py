@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from cacheproxy.errors import PolicyError
 from cacheproxy.policy.route import UpstreamRules
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead
@@ -52,7 +53,7 @@ async def servers():
 @pytest.fixture
 async def origin(servers):
     """A way to the first of them."""
-    made = ReplaceableOrigin(UpstreamRules(port=servers[0].port))
+    made = ReplaceableOrigin(UpstreamRules(port=servers[0].port), "p.yaml")
     await made.start()
     yield made
     await made.aclose()
@@ -77,10 +78,19 @@ async def test_a_request_ends_where_it_began(origin, servers):
 
 
 async def test_certificates_that_cannot_be_read_change_nothing(origin):
-    """The error comes before the change."""
-    with pytest.raises(OSError, match="No such file"):
+    """The error comes before the change, and says which file is meant, and of which policy."""
+    with pytest.raises(PolicyError) as caught:
         await origin.follow(UpstreamRules(scheme="https", ca_file="/no/such/file"))
+    assert caught.value.lines()[0].startswith(
+        "p.yaml: upstream.ca_file: the certificates in `/no/such/file` cannot be used: "
+    )
     assert await answer(origin) == "one"
+
+
+async def test_certificates_that_cannot_be_read_at_the_start_are_a_fault():
+    """An operator's mistake, and no traceback."""
+    with pytest.raises(PolicyError, match="/no/such/file"):
+        ReplaceableOrigin(UpstreamRules(scheme="https", ca_file="/no/such/file"), "p.yaml")
 
 
 async def test_the_same_rules_keep_the_connections(origin, servers):
@@ -94,7 +104,7 @@ async def test_the_same_rules_keep_the_connections(origin, servers):
 async def test_the_new_origin_is_probed_instead(servers):
     """What readiness says of the origin is said of the one in force."""
     dead = UpstreamRules(port=1, health_path="/health")
-    made = ReplaceableOrigin(dead)
+    made = ReplaceableOrigin(dead, "p.yaml")
     await made.start()
     await made._prober.probe()
     assert made.healthy is False
