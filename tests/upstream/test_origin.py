@@ -402,6 +402,15 @@ async def test_a_slow_reader_of_a_short_body_holds_no_connection(connect: Connec
     assert [AHEAD_BYTES] * 4 == [len(await read(body)) for body in bodies]
 
 
+async def let_go(body: ResponseBody, way: str) -> None:
+    """Use ``body`` in one way, and close it."""
+    if way == "read":
+        await read(body)
+    elif way != "closed early":
+        await until(lambda: body.complete is not None)
+    await body.aclose()
+
+
 @pytest.mark.parametrize("way", ["read", "taken whole", "closed early", "closed at its end"])
 async def test_a_body_that_nobody_holds_is_gone_at_once(connect: Connect, way: str) -> None:
     """Its memory does not wait for the next garbage collection, which comes rarely."""
@@ -409,13 +418,7 @@ async def test_a_body_that_nobody_holds_is_gone_at_once(connect: Connect, way: s
     gc.collect()
     gc.disable()
     try:
-        _, body = await origin.send(LONG)
-        if way == "read":
-            await read(body)
-        elif way != "closed early":
-            await until(lambda: body.complete is not None)
-        await body.aclose()
-        del body
+        await let_go((await origin.send(LONG))[1], way)
         await until(lambda: not [each for each in gc.get_objects() if isinstance(each, StreamBody)])
     finally:
         gc.enable()
