@@ -4,8 +4,8 @@ import asyncio
 import functools
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,11 @@ from cacheproxy.server.edge import Edge
 from cacheproxy.server.protocol import EdgeProtocol
 
 log = structlog.get_logger()
+
+IDLE_S = 1.0
+"""For how long, once a stop was asked for, clients that keep connections may send a request that crosses our close."""
+LOOK_S = 0.05
+
 AsgiApp = Callable[..., Any]
 
 
@@ -47,6 +52,29 @@ class _Server(uvicorn.Server):
         yield
 
 
+class EdgeServer(_Server):
+    """The proxy's own server: it parts with its clients before it closes their connections."""
+
+    async def refuse(self, listening: socket.socket) -> None:
+        """Take no more connections. Those that the kernel has taken for us would be reset: they are served."""
+        loop = asyncio.get_running_loop()
+        made: Any = self.config.http_protocol_class
+        protocol = functools.partial(made, config=self.config, server_state=self.server_state, app_state={})
+        with suppress(OSError):  # as soon as nobody is left
+            while True:
+                accepted, _ = listening.accept()
+                await loop.connect_accepted_socket(protocol, accepted)
+        for server in getattr(self, "servers", ()):  # there are none before it has started
+            server.close()
+        listening.close()
+
+    async def see_off(self) -> None:
+        """Wait until every client has gone, being told so with its next answer; at most ``IDLE_S``."""
+        until = asyncio.get_running_loop().time() + IDLE_S
+        while self.server_state.connections and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - it is a set
+            await asyncio.sleep(LOOK_S)
+
+
 def bind(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
     """A listening socket. ListenError says what to do where the address cannot be had."""
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -64,7 +92,7 @@ def bind(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
     return sock
 
 
-def edge_server(edge: Edge, clock: Clock, websocket_app: AsgiApp, drain: Drain) -> uvicorn.Server:
+def edge_server(edge: Edge, clock: Clock, websocket_app: AsgiApp, drain: Drain) -> EdgeServer:
     """The proxy's own server. uvicorn's ASGI side is used for WebSockets alone."""
     config = uvicorn.Config(
         websocket_app,
@@ -79,7 +107,7 @@ def edge_server(edge: Edge, clock: Clock, websocket_app: AsgiApp, drain: Drain) 
         date_header=False,
         timeout_graceful_shutdown=int(drain.timeout_s),
     )
-    return _Server(config)
+    return EdgeServer(config)
 
 
 def _websocket_protocol(**given: Any) -> asyncio.Protocol:
@@ -119,20 +147,25 @@ def admin_server(app: AsgiApp, on_stop: Callable[[], None] | None = None) -> uvi
     return server
 
 
-async def serve(edge: Edge, servers: list[tuple[uvicorn.Server, socket.socket]], drain: Drain) -> None:
-    """Run ``servers`` until SIGTERM or SIGINT, then drain: the first one (the edge) first, the others after it."""
+async def serve(
+    edge: Edge,
+    clients: tuple[EdgeServer, socket.socket],
+    others: Sequence[tuple[uvicorn.Server, socket.socket]],
+    drain: Drain,
+) -> None:
+    """Run the edge and the ``others`` until SIGTERM or SIGINT, then drain: the edge first, the others after it."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    servers = [clients, *others]
     running = [asyncio.create_task(server.serve(sockets=[sock])) for server, sock in servers]
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((stopping, *running), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     log.info("draining", delay_s=drain.delay_s, timeout_s=drain.timeout_s)
-    edge.draining = True
-    if drain.delay_s and not any(task.done() for task in running):
-        await asyncio.wait(running, timeout=drain.delay_s)
+    if not any(task.done() for task in running):
+        await _part_with_clients(edge, *clients, drain.delay_s)
     for (server, _), task in zip(servers, running, strict=True):
         server.should_exit = True
         await asyncio.wait((task,), timeout=drain.timeout_s + 5)
@@ -140,3 +173,13 @@ async def serve(edge: Edge, servers: list[tuple[uvicorn.Server, socket.socket]],
         if not task.done():
             task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _part_with_clients(edge: Edge, server: EdgeServer, listening: socket.socket, delay_s: float) -> None:
+    """Answers say that their connection closes; without a delay only once new ones, which come at once, are refused."""
+    if delay_s:
+        edge.draining = True
+        await asyncio.sleep(delay_s)
+    await server.refuse(listening)
+    edge.draining = True
+    await server.see_off()

@@ -79,7 +79,7 @@ class Application:
         listening = sockets or Sockets(bind(*self.settings.listen), bind(*self.settings.admin))
         edge = edge_server(self.edge, SystemClock(), websockets, drain)
         self.metrics.watch(Level.CLIENT_CONNECTIONS, lambda: float(len(edge.server_state.connections)))
-        servers = [edge, admin_server(admin_app(self.administration.deps()), self.administration.feed.close)]
+        admin = admin_server(admin_app(self.administration.deps()), self.administration.feed.close)
         for caution in (*policy.cautions, *missing_libraries(policy), *misspelt(os.environ)):
             log.warning("policy_caution", where=caution.path, caution=caution.message)
         log.info(
@@ -96,7 +96,7 @@ class Application:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         async with self.reloader.watching(), self.most_used.telling(), self.warmer.beginning():
-            await serve(self.edge, list(zip(servers, listening, strict=True)), drain)
+            await serve(self.edge, (edge, listening.edge), [(admin, listening.admin)], drain)
 
 
 async def assemble(
