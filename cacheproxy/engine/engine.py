@@ -19,8 +19,8 @@ from cacheproxy.engine.forward import Forwarder
 from cacheproxy.engine.identify import Identifier, sealed
 from cacheproxy.engine.leaving import leaving
 from cacheproxy.engine.over_limit import answer_limited, refuse, served, stale_will_do
-from cacheproxy.engine.passage import Begun
-from cacheproxy.engine.passing import passage_of
+from cacheproxy.engine.pass_forwarder import pass_plan_of
+from cacheproxy.engine.pass_plan import Dispatched
 from cacheproxy.engine.posted import posted_key
 from cacheproxy.engine.problems import refused, unavailable
 from cacheproxy.engine.record import Journal
@@ -112,17 +112,18 @@ class Engine:
         client: Client,
         on_interim: OnInterim | None = None,
         asked: Asked | None = None,
-        begun: Begun | None = None,
+        dispatched: Dispatched | None = None,
     ) -> Reply:
         """The answer to ``request``. Whatever goes wrong on the way is an answer too.
 
-        ``asked`` is what its limits have said of it already; ``begun`` says that it was sent on, and by what policy.
+        ``asked`` is what its limits have said of it already; ``dispatched`` says how it was sent on.
         """
-        active = self.active if begun is None else begun.passage.active
+        active = self.active if dispatched is None else dispatched.plan.active
         exchange = self._begin(request, body, client, on_interim, active.policy)
         exchange.asked = asked
-        if begun is not None:
-            exchange.begun, exchange.request_id, exchange.started = begun.sent, begun.request_id.decode(), begun.started
+        if dispatched is not None:
+            exchange.begun, exchange.started = dispatched.sent, dispatched.started
+            exchange.request_id = dispatched.request_id.decode()
         try:
             reply = await self._answer(exchange, active)
         except ClientError as error:
@@ -207,7 +208,7 @@ class Engine:
 
     async def _forward(self, exchange: Exchange, active: Active) -> Reply:
         reply = await self._forwarder.forward(exchange)
-        return reply.repeated_by(passage_of(exchange, active))
+        return reply.repeated_by(pass_plan_of(exchange, active))
 
     def _keyed(self, exchange: Exchange) -> bool:
         """Step 5: whether the cache has a part in this; then ``exchange.key`` is set."""
@@ -281,7 +282,7 @@ class Engine:
         else:
             reply = await self._replies.fetched(exchange, outcome)
             alone = outcome.alone if isinstance(outcome, Passed) else None
-            return reply if alone is None else reply.repeated_by(passage_of(exchange, active, alone))
+            return reply if alone is None else reply.repeated_by(pass_plan_of(exchange, active, alone))
         stale = None if entry is None else await self._stand_in(exchange)
         if stale is None:
             raise failure

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
-from cacheproxy.engine.passage import Passage
+from cacheproxy.engine.pass_plan import PassPlan
 from cacheproxy.limits.contract import Check
 from cacheproxy.policy.route import LimitHeaders, Policy
 from cacheproxy.semantics.fields import Fields, Pair
@@ -97,16 +97,16 @@ class Reply(NamedTuple):
     body: bytes | ReplyStream = b""
     shelved: Shelved | Blocked | None = None
     """What it hangs on, where the express lane may repeat it."""
-    passage: Passage | None = None
+    pass_plan: PassPlan | None = None
     """How its request is sent on again, where that hangs on the request's head alone."""
 
     def with_fields(self, fields: Fields) -> "Reply":
         """The same reply with other fields."""
-        return Reply(self.status, fields, self.body, self.shelved, self.passage)
+        return Reply(self.status, fields, self.body, self.shelved, self.pass_plan)
 
-    def repeated_by(self, passage: Passage | None) -> "Reply":
-        """The same reply, whose request is sent on again by ``passage``."""
-        return Reply(self.status, self.fields, self.body, self.shelved, passage)
+    def repeated_by(self, pass_plan: PassPlan | None) -> "Reply":
+        """The same reply, whose request is sent on again by ``pass_plan``."""
+        return Reply(self.status, self.fields, self.body, self.shelved, pass_plan)
 
 
 def problem(status: int, reason: str, detail: str, *extra: Pair) -> Reply:

@@ -5,7 +5,7 @@ from functools import partial
 
 import structlog
 
-from cacheproxy.engine.passage import Begun
+from cacheproxy.engine.pass_plan import Dispatched
 from cacheproxy.engine.reply import Reply, ReplyStream, problem
 from cacheproxy.errors import CacheproxyError
 from cacheproxy.limits.contract import Asked
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 class Cycle:
     """Carries one request to the engine and its reply to the client."""
 
-    __slots__ = ("_arrived", "_begun", "_edge", "_outlet", "_raw", "_request", "body", "keep_alive", "responding")
+    __slots__ = ("_arrived", "_dispatched", "_edge", "_outlet", "_raw", "_request", "body", "keep_alive", "responding")
 
     def __init__(
         self,
@@ -32,9 +32,9 @@ class Cycle:
         raw: bytes,
         arrived: Arrived,
         body: Upload | None,
-        begun: Begun | None = None,
+        dispatched: Dispatched | None = None,
     ) -> None:
-        """``raw`` is the head that was understood as ``arrived``; ``begun`` says how it was sent on already."""
+        """``raw`` is the head that was understood as ``arrived``; ``dispatched`` says how it was sent on already."""
         self._edge = edge
         self._outlet = outlet
         self._raw = raw
@@ -43,11 +43,11 @@ class Cycle:
         self.body = body
         self.keep_alive = arrived.framing.keep_alive
         self.responding = False
-        self._begun = begun
+        self._dispatched = dispatched
 
     async def run(self) -> bool:
         """Answer; whether the connection may be used again."""
-        asking = None if self._begun is not None or self._edge.draining else self._asking()
+        asking = None if self._dispatched is not None or self._edge.draining else self._asking()
         asked = None if asking is None else await self._edge.lane.ask(asking)
         if asked is not None and not isinstance(asked, Asked):
             self.responding = True
@@ -57,8 +57,10 @@ class Cycle:
 
     async def _handle(self, asked: Asked | None) -> Reply:
         """The engine's reply, which goes on from what was sent already."""
-        begun = self._begun
-        handle = partial(self._edge.handle, asked=asked, begun=begun) if asked or begun else self._edge.handle
+        dispatched = self._dispatched
+        handle = (
+            partial(self._edge.handle, asked=asked, dispatched=dispatched) if asked or dispatched else self._edge.handle
+        )
         try:
             return await handle(self._request, self.body, self._arrived.client, self._interim)
         except Exception:
@@ -102,8 +104,8 @@ class Cycle:
         return await self._stream(head, reply.body, chunked=chunked) and not close
 
     def _learn(self, reply: Reply, head: bytes) -> None:
-        if reply.passage is not None:
-            self._edge.passing.learn(self._raw, self._arrived, reply.passage)
+        if reply.pass_plan is not None:
+            self._edge.pass_lane.learn(self._raw, self._arrived, reply.pass_plan)
         if reply.shelved is None:
             return
         self._edge.lane.learn(

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cacheproxy.engine.engine import Client
-from cacheproxy.engine.passage import Begun
+from cacheproxy.engine.pass_plan import Dispatched
 from cacheproxy.engine.reply import Reply
 from cacheproxy.limits.contract import Asked
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.server.adapter import Arrived
 from cacheproxy.server.body import Upload
 from cacheproxy.server.express import ExpressLane
-from cacheproxy.server.passing import PassingLane
+from cacheproxy.server.pass_lane import PassLane
 from cacheproxy.server.room import MOST_CONNECTIONS
 from cacheproxy.upstream.contract import OnInterim
 
@@ -48,9 +48,9 @@ class Handle(Protocol):
         on_interim: OnInterim,
         /,
         asked: Asked | None = None,
-        begun: Begun | None = None,
+        dispatched: Dispatched | None = None,
     ) -> Awaitable[Reply]:
-        """The answer; ``asked`` is what limits have said of the request already, ``begun`` how it was sent on."""
+        """The answer; ``asked`` is what limits have said of the request already, ``dispatched`` how it was sent on."""
         ...
 
 
@@ -69,7 +69,7 @@ class Edge:
     handle: Handle
     read: Read
     lane: ExpressLane
-    passing: PassingLane
+    pass_lane: PassLane
     trusts: Callable[[str], bool]
     """Whether the peer of that address is a proxy that is believed."""
     limits: EdgeLimits = field(default_factory=EdgeLimits)

@@ -19,7 +19,7 @@ from cacheproxy.server.deadline import Deadline
 from cacheproxy.server.edge import Edge
 from cacheproxy.server.head import MAX_HEAD_BYTES, split_head
 from cacheproxy.server.outlet import Outlet
-from cacheproxy.server.passing import Transit
+from cacheproxy.server.pass_lane import PendingPass
 from cacheproxy.server.room import make_room
 from cacheproxy.server.wire import render_head
 
@@ -48,7 +48,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._scheme = "http"
         self._buffer = b""
         self._intake: Intake | None = None
-        self._cycle: Cycle | Transit | None = None
+        self._cycle: Cycle | PendingPass | None = None
         """The request under way."""
         self._task: asyncio.Task[None] | None = None
         self._lingering = -1
@@ -78,7 +78,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._buffer = b""
         self._deadline.cancel()
         self._fail_body(ClientGoneError())
-        if isinstance(self._cycle, Transit):
+        if isinstance(self._cycle, PendingPass):
             # The ordinary way takes it up, and then learns that its client has left.
             self._loop.call_soon(self._take_up(self._cycle).cancel)
         elif self._task is not None:
@@ -212,34 +212,34 @@ class EdgeProtocol(asyncio.Protocol):
         """Send the request at the front of ``data`` on at once if it is known how. On any doubt: False."""
         if self._edge.draining:
             return False
-        transit = self._edge.passing.begin(data, self._scheme, self._peer)
-        if transit is None:
+        pending = self._edge.pass_lane.begin(data, self._scheme, self._peer)
+        if pending is None:
             return False
-        self._buffer = transit.rest
+        self._buffer = pending.rest
         self._awaiting_head = False
         self._deadline.lift()
-        self._cycle = transit
-        transit.begun.sent.when_told(self._passed)
+        self._cycle = pending
+        pending.dispatched.sent.when_told(self._passed)
         return True
 
     def _passed(self) -> None:
         """Something came of a request that was sent on at once."""
-        transit = self._cycle
-        if not isinstance(transit, Transit):
+        pending = self._cycle
+        if not isinstance(pending, PendingPass):
             return
-        answer = None if self._edge.draining or not transit.keep_alive else transit.answer(self._outlet.date)
+        answer = None if self._edge.draining or not pending.keep_alive else pending.answer(self._outlet.date)
         if answer is None:
-            self._take_up(transit)
+            self._take_up(pending)
         else:
             self._outlet.write(answer)
-            self._end(transit, again=True)
+            self._end(pending, again=True)
 
-    def _take_up(self, transit: Transit) -> "asyncio.Task[None]":
-        """Let the ordinary way go on from where ``transit`` got to."""
-        arrived = self._edge.read(transit.raw, self._scheme, self._peer)
-        body = WholeBody(transit.content) if transit.content else None
-        self._cycle = Cycle(self._edge, self._outlet, transit.raw, arrived, body, transit.begun)
-        self._cycle.keep_alive = transit.keep_alive
+    def _take_up(self, pending: PendingPass) -> "asyncio.Task[None]":
+        """Let the ordinary way go on from where ``pending`` got to."""
+        arrived = self._edge.read(pending.raw, self._scheme, self._peer)
+        body = WholeBody(pending.content) if pending.content else None
+        self._cycle = Cycle(self._edge, self._outlet, pending.raw, arrived, body, pending.dispatched)
+        self._cycle.keep_alive = pending.keep_alive
         return self._spawn(self._cycle)
 
     def _spawn(self, cycle: Cycle) -> "asyncio.Task[None]":
@@ -250,7 +250,7 @@ class EdgeProtocol(asyncio.Protocol):
     async def _run(self, cycle: Cycle) -> None:
         self._end(cycle, again=await cycle.run())
 
-    def _end(self, cycle: Cycle | Transit, *, again: bool) -> None:
+    def _end(self, cycle: Cycle | PendingPass, *, again: bool) -> None:
         if self._task is not None:
             self._server_state.tasks.discard(self._task)
             self._task = None

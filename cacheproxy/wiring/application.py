@@ -144,7 +144,7 @@ def _application(ends: Ends, way: RequestWay, feed: Feed) -> Application:
         engine=way.engine,
         adapter=way.adapter,
         lane=way.lanes.express,
-        passing=way.lanes.passing,
+        pass_lane=way.lanes.pass_lane,
         origin=ends.origin,
         bus=ends.state.bus,
         governor=way.governor,

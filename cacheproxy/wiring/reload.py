@@ -25,7 +25,7 @@ from cacheproxy.policy.route import Policy
 from cacheproxy.policy.router import Router
 from cacheproxy.server.adapter import Adapter
 from cacheproxy.server.express import ExpressLane
-from cacheproxy.server.passing import PassingLane
+from cacheproxy.server.pass_lane import PassLane
 from cacheproxy.settings import Settings
 from cacheproxy.storage.envelope import Envelope
 from cacheproxy.storage.memory import MemoryStore
@@ -46,7 +46,7 @@ class Reloader:
         engine: Engine,
         adapter: Adapter,
         lane: ExpressLane,
-        passing: PassingLane,
+        pass_lane: PassLane,
         origin: ReplaceableOrigin,
         bus: Bus | None,
         governor: Governor,
@@ -60,7 +60,7 @@ class Reloader:
         self._engine = engine
         self._adapter = adapter
         self._lane = lane
-        self._passing = passing
+        self._pass_lane = pass_lane
         self._origin = origin
         self._bus = bus
         self._governor = governor
@@ -117,7 +117,7 @@ class Reloader:
         self._engine.active = Active(policy, router)
         self._adapter.forget()
         self._lane.clear()
-        self._passing.clear()
+        self._pass_lane.clear()
         self._envelope.follow(policy.cache_rules)
         self._governor.at_once = policy.events.refill_concurrency
         self._metrics.loaded(policy.digest)

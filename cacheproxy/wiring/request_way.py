@@ -19,7 +19,7 @@ from cacheproxy.engine.gate import Gate
 from cacheproxy.engine.identify import Identifier
 from cacheproxy.engine.meanwhile import Meanwhile
 from cacheproxy.engine.origin_side import OriginSide
-from cacheproxy.engine.passing import Passing
+from cacheproxy.engine.pass_forwarder import PassForwarder
 from cacheproxy.engine.permit import Permits
 from cacheproxy.engine.popular import Counters
 from cacheproxy.engine.posted import Posted
@@ -33,7 +33,7 @@ from cacheproxy.fills.hit_for_miss import HitForMiss
 from cacheproxy.server.adapter import Adapter
 from cacheproxy.server.edge import Edge, EdgeLimits
 from cacheproxy.server.express import ExpressLane
-from cacheproxy.server.passing import PassingLane
+from cacheproxy.server.pass_lane import PassLane
 from cacheproxy.server.room import most_connections
 from cacheproxy.settings import Settings
 from cacheproxy.storage.forms import Forms
@@ -64,7 +64,7 @@ class Lanes:
     """The short ways: what is stored and fresh, and what the cache has no part in."""
 
     express: ExpressLane
-    passing: PassingLane
+    pass_lane: PassLane
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +116,9 @@ def lay_way(ends: Ends, active: Active, stack: AsyncExitStack) -> RequestWay:
         budget_s=settings.redis_budget,
         loop_id=loop_id,
     )
-    passing = _passing(ends, side, forwarder, hit_for_miss, journal)
+    pass_forwarder = _pass_forwarder(ends, side, forwarder, hit_for_miss, journal)
     lanes = Lanes(
-        express=_express(ends, engine, admission, journal), passing=PassingLane(passing, lambda: engine.active)
+        express=_express(ends, engine, admission, journal), pass_lane=PassLane(pass_forwarder, lambda: engine.active)
     )
     return _with_edge(engine, lanes, governor, journal, settings)
 
@@ -188,8 +188,10 @@ def _forwarder(ends: Ends, side: OriginSide, carrier: Carrier, stack: AsyncExitS
     return Forwarder(side, ends.state.purger, posted, tasks, ends.metrics)
 
 
-def _passing(ends: Ends, side: OriginSide, forwarder: Forwarder, hit_for_miss: HitForMiss, journal: Journal) -> Passing:
-    return Passing(
+def _pass_forwarder(
+    ends: Ends, side: OriginSide, forwarder: Forwarder, hit_for_miss: HitForMiss, journal: Journal
+) -> PassForwarder:
+    return PassForwarder(
         origin=side,
         forwarder=forwarder,
         shelf=ends.state.l1,
@@ -217,7 +219,7 @@ def _with_edge(engine: Engine, lanes: Lanes, governor: Governor, journal: Journa
         handle=engine.handle,
         read=adapter.read,
         lane=lanes.express,
-        passing=lanes.passing,
+        pass_lane=lanes.pass_lane,
         trusts=adapter.trusts,
         limits=EdgeLimits(max_connections=most_connections(), message_bytes=settings.websocket_bytes),
         refused=journal.refused,

@@ -121,7 +121,7 @@ class Street:
             handle=self.handle,
             read=cast("Any", None),
             lane=cast("Any", self.lane),
-            passing=cast("Any", None),
+            pass_lane=cast("Any", None),
             trusts=lambda _: False,
         )
         self.edge.draining = how.get("draining", False)

@@ -45,7 +45,7 @@ class NoLane:
         """Nothing."""
 
 
-class NoPassing:
+class NoPassLane:
     """A lane past the cache that knows nothing."""
 
     def begin(self, *_: object, **__: object) -> None:
@@ -146,7 +146,12 @@ async def listen(engine):
 
     async def start(limits: EdgeLimits = SHORT, send_bytes: int = 0) -> Server:
         edge = Edge(
-            handle=engine.handle, read=_read, lane=NoLane(), passing=NoPassing(), trusts=lambda _: False, limits=limits
+            handle=engine.handle,
+            read=_read,
+            lane=NoLane(),
+            pass_lane=NoPassLane(),
+            trusts=lambda _: False,
+            limits=limits,
         )
         state = ServerState()
         make = functools.partial(EdgeProtocol, edge, SystemClock(), Config(app=None, log_config=None), state, {})

@@ -1,7 +1,7 @@
 """The lane for requests past the cache: heads like those that were forwarded lately go on without being decided anew.
 
-It has no rules of its own (``engine.passing``). Heads are alike where they differ only in fields that nothing here
-reads (``Passage.carried``); these go on as they came.
+It has no rules of its own (``engine.pass_forwarder``). Heads are alike where they differ only in fields that nothing
+here reads (``PassPlan.carried``); these go on as they came.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from typing import NamedTuple, Self
 import structlog
 
 from cacheproxy.engine.active import Active
-from cacheproxy.engine.passage import Begun, Passage
-from cacheproxy.engine.passing import Passing, Weight
+from cacheproxy.engine.pass_forwarder import Effects, PassForwarder
+from cacheproxy.engine.pass_plan import Dispatched, PassPlan
 from cacheproxy.policy.unread import TELL_ADDRESSES
 from cacheproxy.semantics.fields import Fields, Pair
 from cacheproxy.semantics.head import ResponseHead
@@ -24,7 +24,7 @@ from cacheproxy.server.wire import BODILESS, render_head
 from cacheproxy.upstream.contract import Prepared
 
 MEMO_ANSWERS = 4
-"""For each way: an origin's heads change with its clock, every second."""
+"""For each: an origin's heads change with its clock, every second."""
 _MEMO_CALLERS = 4096
 _ID = b"\r\nx-request-id: "
 
@@ -40,17 +40,17 @@ class _Answer:
     """Of the content that came with it."""
     before: bytes
     after: bytes
-    weight: Weight
+    effects: Effects
     has_content: bool
     """Whether that goes on to the client."""
 
 
 @dataclass(slots=True)
-class _Way:
+class _KnownPass:
     """How requests that are alike go on, and what their answers became lately."""
 
     method: str
-    passage: Passage | None = None
+    plan: PassPlan | None = None
     """None until one of them has come again: most come once."""
     prepared: Prepared | None = None
     answers: dict[int, _Answer] = field(default_factory=dict)
@@ -74,12 +74,12 @@ Key = tuple[bytes, str, str | bool]
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """What is known of one request line: by which fields, and the ways."""
+    """What is known of one request line: by which fields, and how it was passed."""
 
     carried: frozenset[bytes]
     any_caller: bool
     """Whether no rule reads where a request comes from."""
-    ways: dict[Key, _Way] = field(default_factory=dict)
+    passes: dict[Key, _KnownPass] = field(default_factory=dict)
 
     @classmethod
     def of(cls, carried: frozenset[bytes]) -> Self:
@@ -87,16 +87,24 @@ class _Line:
         return cls(carried, carried >= TELL_ADDRESSES)
 
 
-class Transit:
+class PendingPass:
     """One request on the lane."""
 
-    __slots__ = ("_passing", "_way", "begun", "content", "keep_alive", "raw", "rest")
+    __slots__ = ("_forwarder", "_known", "content", "dispatched", "keep_alive", "raw", "rest")
 
-    def __init__(self, passing: Passing, way: _Way, begun: Begun, raw: bytes, content: bytes, rest: bytes) -> None:
-        """The head ``raw`` and its ``content`` were ``begun`` by ``way``; behind them came the ``rest``."""
-        self._passing = passing
-        self._way = way
-        self.begun = begun
+    def __init__(
+        self,
+        forwarder: PassForwarder,
+        known: _KnownPass,
+        dispatched: Dispatched,
+        raw: bytes,
+        content: bytes,
+        rest: bytes,
+    ) -> None:
+        """The head ``raw`` and its ``content`` were ``dispatched`` by ``known``; behind them came the ``rest``."""
+        self._forwarder = forwarder
+        self._known = known
+        self.dispatched = dispatched
         self.raw = raw
         self.content = content
         self.rest = rest
@@ -104,57 +112,57 @@ class Transit:
 
     def answer(self, date: Callable[[], bytes]) -> bytes | None:
         """The whole response, noted and purged for; None where the ordinary way has to go on."""
-        whole = self.begun.sent.whole
+        whole = self.dispatched.sent.whole
         if whole is None:
             return None
         head, content = whole
-        answer = self._way.answers.get(id(head))
+        answer = self._known.answers.get(id(head))
         try:
             if answer is None or answer.head is not head or answer.length != len(content):
                 answer = self._written(head, content, date)
-            if answer is None or not self._passing.settle(self.begun, answer.weight):
+            if answer is None or not self._forwarder.commit(self.dispatched, answer.effects):
                 return None
         except Exception:
-            log.exception("answer_not_passed_on", path=self.begun.passage.exchange.request.path.decode("latin-1"))
+            log.exception("answer_not_passed_on", path=self.dispatched.plan.exchange.request.path.decode("latin-1"))
             return None
         return b"%b%b%b%b" % (
             answer.before,
-            self.begun.request_id,
+            self.dispatched.request_id,
             answer.after,
             content if answer.has_content else b"",
         )
 
     def _written(self, head: ResponseHead, content: bytes, date: Callable[[], bytes]) -> _Answer | None:
-        """What ``head`` becomes, remembered if it may be; None, and the way is not taken again, where it is not."""
-        way, weight = self._way, self._passing.weigh(self.begun, head)
-        if weight is None:
-            way.passage = way.prepared = None
+        """What ``head`` becomes, remembered if it may be; None, and the plan is given up, where it is not."""
+        known, effects = self._known, self._forwarder.effects_of(self.dispatched, head)
+        if effects is None:
+            known.plan = known.prepared = None
             return None
-        reply, head_only = self._passing.reply(self.begun, head, content, weight), way.method == "HEAD"
+        reply, head_only = self._forwarder.reply(self.dispatched, head, content, effects), known.method == "HEAD"
         raw, _, _ = render_head(reply, head_only=head_only, date=date(), close=False)
         at = raw.rindex(_ID) + len(_ID)
-        before, after = raw[:at], raw[at + len(self.begun.request_id) :]
-        answer = _Answer(head, len(content), before, after, weight, not head_only and head.status not in BODILESS)
-        if len(way.answers) >= MEMO_ANSWERS:
-            way.answers.clear()
+        before, after = raw[:at], raw[at + len(self.dispatched.request_id) :]
+        answer = _Answer(head, len(content), before, after, effects, not head_only and head.status not in BODILESS)
+        if len(known.answers) >= MEMO_ANSWERS:
+            known.answers.clear()
         if b"date" in head.fields:
-            way.answers[id(head)] = answer
+            known.answers[id(head)] = answer
         return answer
 
 
-class PassingLane:
-    """Knows how requests went past the cache. Bounded: with too many ways it forgets all, and learns anew."""
+class PassLane:
+    """Knows how requests went past the cache. Bounded: with too many it forgets all, and learns anew."""
 
-    def __init__(self, passing: Passing, in_force: Callable[[], Active]) -> None:
-        """Send on by ``passing``, by the policy ``in_force``."""
-        self._passing = passing
+    def __init__(self, forwarder: PassForwarder, in_force: Callable[[], Active]) -> None:
+        """Send on by ``forwarder``, by the policy ``in_force``."""
+        self._forwarder = forwarder
         self._in_force = in_force
         self._caller_lately = lru_cache(maxsize=_MEMO_CALLERS)(self._caller)
         self._lines: dict[bytes, _Line] = {}
-        self._known = 0
-        """How many ways."""
+        self._count = 0
+        """Of all that is known."""
 
-    def begin(self, data: bytes, scheme: str, peer: str) -> Transit | None:
+    def begin(self, data: bytes, scheme: str, peer: str) -> PendingPass | None:
         """Send on the request at the front of ``data``.
 
         None where that takes the ordinary way: it may not be known, or not all here. ``scheme`` and ``peer`` (an
@@ -169,35 +177,39 @@ class PassingLane:
         if block is None or len(data) < end + block.content_length:
             return None
         caller = self._caller_lately(peer, block.hops)
-        way = line.ways.get((block.read, scheme, caller.trusted if line.any_caller else peer))
-        if way is None or way.passage is None or way.prepared is None:
+        known = line.passes.get((block.read, scheme, caller.trusted if line.any_caller else peer))
+        if known is None or known.plan is None or known.prepared is None:
             return None
         after = end + block.content_length
         content = data[end:after]
         own = caller.lines + block.carried if line.any_caller else block.carried
-        begun = self._passing.begin(way.passage, way.prepared, own, block.request_id, caller.client, content)
-        return None if begun is None else Transit(self._passing, way, begun, data[:end], content, data[after:])
+        dispatched = self._forwarder.begin(known.plan, known.prepared, own, block.request_id, caller.client, content)
+        return (
+            None
+            if dispatched is None
+            else PendingPass(self._forwarder, known, dispatched, data[:end], content, data[after:])
+        )
 
-    def learn(self, raw: bytes, arrived: Arrived, passage: Passage) -> None:
-        """Take note that the head ``raw``, which was understood as ``arrived``, went by ``passage``."""
-        if len(raw) > MEMO_HEAD_BYTES or passage.active is not self._in_force():
+    def learn(self, raw: bytes, arrived: Arrived, plan: PassPlan) -> None:
+        """Take note that the head ``raw``, which was understood as ``arrived``, went by ``plan``."""
+        if len(raw) > MEMO_HEAD_BYTES or plan.active is not self._in_force():
             return
         name, _, fields = raw.partition(b"\r\n")
-        line = self._line(name, passage.carried)
+        line = self._line(name, plan.carried)
         block = read_block(fields, line.carried)
         if block is None or block.content_length != arrived.framing.length:
             return
         key = block.read, arrived.scheme, arrived.client.trusted if line.any_caller else arrived.peer
-        way = line.ways.get(key)
-        if way is None:
-            self._add(name, line, key, _Way(arrived.request.method))
-        elif way.passage is None:
-            way.passage, way.prepared = self._passing.prepare(passage)
+        known = line.passes.get(key)
+        if known is None:
+            self._add(name, line, key, _KnownPass(arrived.request.method))
+        elif known.plan is None:
+            known.plan, known.prepared = self._forwarder.prepare(plan)
 
     def clear(self) -> None:
         """Forget everything: the policy has changed."""
         self._lines = {}
-        self._known = 0
+        self._count = 0
         self._caller_lately.cache_clear()
 
     def _caller(self, peer: str, hops: tuple[Pair, ...]) -> _Caller:
@@ -213,14 +225,14 @@ class PassingLane:
             return _Line.of(carried)
         if line.carried <= carried:
             return line
-        self._known -= len(line.ways)
+        self._count -= len(line.passes)
         del self._lines[name]
         return _Line.of(line.carried & carried)
 
-    def _add(self, name: bytes, line: _Line, key: Key, way: _Way) -> None:
-        if self._known >= MEMO_HEADS:
+    def _add(self, name: bytes, line: _Line, key: Key, known: _KnownPass) -> None:
+        if self._count >= MEMO_HEADS:
             self.clear()
             line = _Line.of(line.carried)
-        line.ways[key] = way
+        line.passes[key] = known
         self._lines[name] = line
-        self._known += 1
+        self._count += 1

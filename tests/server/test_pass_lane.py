@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from cacheproxy.clock import SystemClock
 from cacheproxy.engine.recorder import Event
 from cacheproxy.policy.load import load_policy
-from cacheproxy.server import outlet, passing
+from cacheproxy.server import outlet, pass_lane
 from cacheproxy.server.protocol import EdgeProtocol
 from cacheproxy.settings import Settings
 from cacheproxy.wiring.application import Application, assemble
@@ -231,7 +231,7 @@ async def test_whatever_the_origin_answers_either_way_gives_it_alike(house: Hous
     bodiless = method == b"HEAD"
     house.origin.answer = ANSWERS[name].partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if bodiless else ANSWERS[name]
     house.origin.ends = name in ENDS
-    house.application.edge.passing.clear()
+    house.application.edge.pass_lane.clear()
     ordinary = await _told(house, raw)
     house.origin.answer, house.origin.ends = ANSWERS["sized" if not bodiless else "empty"], False
     await house.known(raw)
@@ -360,9 +360,9 @@ async def test_a_key_that_may_be_shared_again_takes_the_ordinary_way(house: Hous
     if stored:
         house.origin.answer = OK + b"content-length: 3\r\n\r\nall"
         await house.ask(GET.replace(b"/a", b"/hot/1").replace(b"Host", b"host") + b"\r\n")
-        house.application.edge.passing._passing._hit_for_miss.remember(_key(house))
+        house.application.edge.pass_lane._forwarder._hit_for_miss.remember(_key(house))
     else:
-        house.application.edge.passing._passing._hit_for_miss.forget(_key(house))
+        house.application.edge.pass_lane._forwarder._hit_for_miss.forget(_key(house))
     house.handled = 0
     house.origin.got.clear()
     answer = _state(await house.ask(HOT))
@@ -370,20 +370,20 @@ async def test_a_key_that_may_be_shared_again_takes_the_ordinary_way(house: Hous
     assert stored == (not house.origin.got)
 
 
-def _ways(house: House) -> list[passing._Way]:
+def _known(house: House) -> list[pass_lane._KnownPass]:
     """All that the lane knows."""
-    return [way for line in house.application.edge.passing._lines.values() for way in line.ways.values()]
+    return [known for line in house.application.edge.pass_lane._lines.values() for known in line.passes.values()]
 
 
 def _key(house: House) -> str:
-    way = next(iter(_ways(house)))
-    assert way.passage is not None
-    assert way.passage.alone is not None
-    return way.passage.alone.key
+    known = next(iter(_known(house)))
+    assert known.plan is not None
+    assert known.plan.alone is not None
+    return known.plan.alone.key
 
 
 @pytest.mark.parametrize("name", ["error", "not-modified", "large", "interim", "malformed", "nothing"])
-async def test_what_else_comes_for_such_a_key_is_the_ordinary_ways(house: House, name: str) -> None:
+async def test_what_else_comes_for_such_a_key_is_the_ordinary_known(house: House, name: str) -> None:
     """Also where it is an error, which something stored might have to stand in for."""
     await _hot(house)
     house.origin.answer, house.origin.ends = ANSWERS[name], name in ENDS
@@ -452,7 +452,7 @@ async def test_heads_that_differ_in_what_nobody_reads_go_the_same_way(
         quick = await house.ask(raw)
         assert (0, 1) == (house.handled, len(house.origin.got))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(house.application.edge.passing, "begin", lambda *_, **__: None)
+            patch.setattr(house.application.edge.pass_lane, "begin", lambda *_, **__: None)
             ordinary = await house.ask(raw)
         assert (1, 2) == (house.handled, len(house.origin.got))
         assert OWN_ID.sub(b"", ordinary) == OWN_ID.sub(b"", quick)
@@ -750,7 +750,7 @@ async def test_a_fault_of_the_lane_is_not_the_clients(house: House, monkeypatch:
     def fail(*_: object) -> None:
         raise RuntimeError("a fault")
 
-    monkeypatch.setattr(passing, "render_head", fail)
+    monkeypatch.setattr(pass_lane, "render_head", fail)
     house.origin.answer = ANSWERS["chunked"]
     with capture_logs() as lines:
         answer = await house.ask(GET + b"\r\n")
@@ -776,7 +776,7 @@ async def test_requests_on_the_lane_are_logged_and_counted_as_others(start: Star
 
 async def test_what_is_known_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """With too many heads all are forgotten, and learnt anew as they come."""
-    monkeypatch.setattr(passing, "MEMO_HEADS", 3)
+    monkeypatch.setattr(pass_lane, "MEMO_HEADS", 3)
     for number in range(10):
         await house.known(GET + b"X: %d\r\n\r\n" % number)
         await house.ask(GET + b"X: %d\r\n\r\n" % number)
@@ -787,11 +787,11 @@ async def test_no_body_and_no_connection_is_kept_with_what_is_known(house: House
     """A thousand heads may be known for long; what came with one of them, and who sent it, is let go."""
     await house.known(GET.replace(b"GET", b"POST") + b"Content-Length: 2\r\n\r\n{}")
     await _hot(house)
-    passages = [way.passage for way in _ways(house)]
-    assert [False, True] == [passage.alone is not None for passage in passages if passage is not None]
-    for passage in passages:
-        assert passage is not None
-        exchanges = [passage.exchange, *([passage.alone.exchange] if passage.alone else [])]
+    plans = [known.plan for known in _known(house)]
+    assert [False, True] == [plan.alone is not None for plan in plans if plan is not None]
+    for plan in plans:
+        assert plan is not None
+        exchanges = [plan.exchange, *([plan.alone.exchange] if plan.alone else [])]
         assert {(None, None)} == {(exchange.body, exchange.on_interim) for exchange in exchanges}
 
 
@@ -815,4 +815,4 @@ async def test_what_an_old_policy_said_is_not_learnt_under_a_new_one(house: Hous
         house.application.reloader._put_in_force(active.policy, active.router)
         house.origin.gate.set()
         await asking
-    assert ([], 3) == (_ways(house), house.handled)
+    assert ([], 3) == (_known(house), house.handled)

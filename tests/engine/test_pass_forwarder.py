@@ -7,7 +7,7 @@ import pytest
 
 from cacheproxy.engine.arrived import refusal
 from cacheproxy.engine.engine import Client
-from cacheproxy.engine.passage import Begun, Passage
+from cacheproxy.engine.pass_plan import Dispatched, PassPlan
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
 from cacheproxy.upstream.fake import Answer
@@ -56,21 +56,21 @@ async def test_what_hangs_on_its_head_alone_may_be_repeated(
     """Nothing else was asked about it, and nothing is to be stored."""
     house.origin.script(target, OK)
     reply = await house.handle(target, *fields, method=method)
-    assert repeatable == (reply.passage is not None)
+    assert repeatable == (reply.pass_plan is not None)
 
 
 async def test_what_is_sealed_is_sealed_anew_each_time(build) -> None:
     """A seal is good for a moment, so the bytes that bore it are not sent again."""
     house = build(SEALED)
     house.origin.script("/plain/1", OK)
-    assert (await house.handle("/plain/1")).passage is None
+    assert (await house.handle("/plain/1")).pass_plan is None
 
 
 async def test_what_is_fetched_alone_may_be_repeated_once_that_is_known(house) -> None:
     """The first request for a key is for all who wait for it; hit-for-miss is known from the second on."""
     house.origin.script("/items/1", PRIVATE)
-    passages = [(await house.handle("/items/1")).passage for _ in range(2)]
-    assert [False, True] == [passage is not None for passage in passages]
+    plans = [(await house.handle("/items/1")).pass_plan for _ in range(2)]
+    assert [False, True] == [plan is not None for plan in plans]
 
 
 @pytest.mark.parametrize(
@@ -91,40 +91,40 @@ async def test_an_answer_is_refused_by_the_rules_of_the_ordinary_way(
     """None where it could be stored, or where something stored may have to stand in for it."""
     house.origin.script("/items/1", PRIVATE)
     await house.handle("/items/1")
-    passage = (await house.handle("/items/1")).passage
-    assert isinstance(passage, Passage)
-    assert passage.alone is not None
-    assert reason == refusal(passage.alone, ResponseHead(status, Fields.of(*fields)), house.clock.now())
+    plan = (await house.handle("/items/1")).pass_plan
+    assert isinstance(plan, PassPlan)
+    assert plan.alone is not None
+    assert reason == refusal(plan.alone, ResponseHead(status, Fields.of(*fields)), house.clock.now())
 
 
-async def _begun(house, target: str) -> tuple[RequestHead, Begun, Sent]:
+async def _begun(house, target: str) -> tuple[RequestHead, Dispatched, Sent]:
     house.origin.script("/plain/1", OK)
-    passage = (await house.handle("/plain/1")).passage
-    assert passage is not None
+    plan = (await house.handle("/plain/1")).pass_plan
+    assert plan is not None
     sent = Sent()
     head = RequestHead(method="GET", target=target.encode(), authority=b"example.com")
-    return head, Begun(passage, sent, b"its-id", "192.0.2.1", house.clock.monotonic()), sent
+    return head, Dispatched(plan, sent, b"its-id", "192.0.2.1", house.clock.monotonic()), sent
 
 
 async def test_what_was_sent_on_in_vain_is_given_up(house) -> None:
     """The request could be answered from the store after all: the origin's connection must not stay taken."""
     house.origin.script("/items/1", OK)
     await house.ask("/items/1")
-    head, begun, sent = await _begun(house, "/items/1")
-    reply = await house.engine.handle(head, None, Client(address="192.0.2.1"), begun=begun)
+    head, dispatched, sent = await _begun(house, "/items/1")
+    reply = await house.engine.handle(head, None, Client(address="192.0.2.1"), dispatched=dispatched)
     assert (b"HIT", b"its-id", 1) == (reply.fields.get(b"x-cache"), reply.fields.get(b"x-request-id"), sent.given_up)
 
 
 async def test_what_was_sent_on_is_given_up_with_its_client(house) -> None:
     """Also where he leaves before the way to the origin was met."""
-    head, begun, sent = await _begun(house, "/items/2")
+    head, dispatched, sent = await _begun(house, "/items/2")
     waiting = asyncio.Event()
 
     async def wait(_: str) -> None:
         await waiting.wait()
 
     house.store.local, house.store.before = False, wait
-    asking = asyncio.create_task(house.engine.handle(head, None, Client(address="192.0.2.1"), begun=begun))
+    asking = asyncio.create_task(house.engine.handle(head, None, Client(address="192.0.2.1"), dispatched=dispatched))
     await house.quiet()
     asking.cancel()
     await asyncio.wait([asking])

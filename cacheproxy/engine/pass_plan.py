@@ -11,7 +11,7 @@ from cacheproxy.upstream.contract import Sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
+class PassPlan:
     """Says that a reply came past the cache, and that its request goes on in the same way whenever its head comes."""
 
     exchange: Exchange
@@ -26,10 +26,10 @@ class Passage:
     """The fill that it was, where the cache had a part in it, and knew that nobody could share it."""
 
 
-class Begun(NamedTuple):
+class Dispatched(NamedTuple):
     """A request that was sent on at once. A tuple, as one is made for each of them."""
 
-    passage: Passage
+    plan: PassPlan
     sent: Sent
     request_id: bytes
     client: str

@@ -1,9 +1,10 @@
 """Requests past the cache that go on as they did before, at once: no task, and nothing decided anew.
 
-It has no rules of its own. The ordinary way forwards first, and says (``Reply.passage``) that all it decided hangs on
-the request's head alone: where the cache has no part in it, or knows that nobody could share what comes (hit-for-miss).
-The same head is then sent on as the same bytes, under an id of its own. Where the answer comes whole, it is dressed by
-the ordinary means; whatever else comes, the ordinary way goes on from there (``Begun``).
+It has no rules of its own. The ordinary way forwards first, and says (``Reply.pass_plan``) that all it decided hangs
+on the request's head alone: where the cache has no part in it, or knows that nobody could share what comes
+(hit-for-miss). A head that is alike in all that is read is then sent on as the same bytes, with what is its own. Where
+the answer comes whole, it is dressed by the ordinary means; whatever else comes, the ordinary way goes on from there
+(``Dispatched``).
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from cacheproxy.engine.exchange import Exchange
 from cacheproxy.engine.fill_job import FillJob
 from cacheproxy.engine.forward import Forwarder, Untrue, untrue_by
 from cacheproxy.engine.origin_side import OriginSide
-from cacheproxy.engine.passage import Begun, Passage
+from cacheproxy.engine.pass_plan import Dispatched, PassPlan
 from cacheproxy.engine.record import Journal, Repeated
 from cacheproxy.engine.recorder import Event, Recorder
 from cacheproxy.engine.reply import Reply
@@ -44,7 +45,7 @@ class Shelf(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Weight:
+class Effects:
     """What an answer brings about beside itself."""
 
     noted: Repeated
@@ -53,7 +54,7 @@ class Weight:
     """Why it is not stored, where the cache had a part in it."""
 
 
-def passage_of(exchange: Exchange, active: Active, alone: FillJob | None = None) -> Passage | None:
+def pass_plan_of(exchange: Exchange, active: Active, alone: FillJob | None = None) -> PassPlan | None:
     """How ``exchange`` may be repeated, which was forwarded, or fetched ``alone``.
 
     None where it hangs on more than the request's head, and what the cache remembers of its key.
@@ -62,7 +63,7 @@ def passage_of(exchange: Exchange, active: Active, alone: FillJob | None = None)
     stored = exchange.key is not None and alone is None
     if asked or stored or exchange.route.batch is not None or b"expect" in exchange.request.fields:
         return None
-    return Passage(
+    return PassPlan(
         exchange=exchange,
         active=active,
         sent=exchange.request if alone is None else fetch_of(alone),
@@ -83,7 +84,7 @@ def _unreserved(names: frozenset[bytes], rules: SessionRules | None) -> frozense
     return strip(Fields((name, b"") for name in names), rules).names()
 
 
-class Passing:
+class PassForwarder:
     """Sends on at once, and answers by the means of the ordinary way."""
 
     def __init__(
@@ -107,73 +108,75 @@ class Passing:
         self._now, self._monotonic = clock.now, clock.monotonic
         self._request_ids = RequestIds()
 
-    def prepare(self, passage: Passage) -> tuple[Passage, Prepared]:
-        """``passage`` less what was its one request's own (its body, its client), and what goes on each time."""
-        prepared = self._origin.prepare(passage.exchange, passage.sent, passage.carried)
-        exchange = replace(passage.exchange, body=None, on_interim=None)
-        alone = None if passage.alone is None else replace(passage.alone, exchange=exchange)
-        return replace(passage, exchange=exchange, alone=alone), prepared
+    def prepare(self, plan: PassPlan) -> tuple[PassPlan, Prepared]:
+        """``plan`` less what was its one request's own (its body, its client), and what goes on each time."""
+        prepared = self._origin.prepare(plan.exchange, plan.sent, plan.carried)
+        exchange = replace(plan.exchange, body=None, on_interim=None)
+        alone = None if plan.alone is None else replace(plan.alone, exchange=exchange)
+        return replace(plan, exchange=exchange, alone=alone), prepared
 
     def begin(
-        self, passage: Passage, prepared: Prepared, carried: bytes, given_id: bytes | None, client: str, content: bytes
-    ) -> Begun | None:
+        self, plan: PassPlan, prepared: Prepared, carried: bytes, given_id: bytes | None, client: str, content: bytes
+    ) -> Dispatched | None:
         """Send it on with the lines that are ``carried``; None where that cannot be done at once.
 
         ``given_id`` is what its ``client`` (an address) calls it, if anything; ``content`` its body, empty if it has
         none.
         """
         started = self._monotonic()
-        if passage.alone is not None and not self._is_still_alone(passage.alone):
+        if plan.alone is not None and not self._is_still_alone(plan.alone):
             return None
         request_id = self._request_ids.new() if given_id is None else self._request_ids.of(given_id).encode()
         sent = self._origin.begin(prepared, b"%bx-request-id: %b\r\n" % (carried, request_id), content)
-        return None if sent is None else Begun(passage, sent, request_id, client, started)
+        return None if sent is None else Dispatched(plan, sent, request_id, client, started)
 
-    def weigh(self, begun: Begun, head: ResponseHead) -> Weight | None:
+    def effects_of(self, dispatched: Dispatched, head: ResponseHead) -> Effects | None:
         """What the answer ``head`` brings about; None where the ordinary way has to see to that.
 
-        It holds for all requests by the same passage. What may not be stored now is not, though its time may come.
+        It holds for all requests by the same plan. What may not be stored now is not, though its time may come.
         """
-        alone = begun.passage.alone
+        alone = dispatched.plan.alone
         if alone is None:
-            untrue = untrue_by(begun.passage.exchange, head)
-            return Weight(self._journal.repeating(_answered(begun, head.status), head.status), untrue=untrue)
+            untrue = untrue_by(dispatched.plan.exchange, head)
+            return Effects(self._journal.repeating(_answered(dispatched, head.status), head.status), untrue=untrue)
         reason = refusal(alone, head, self._now())
         if reason is None:
             return None
-        return Weight(self._journal.repeating(_answered(begun, head.status, reason), head.status), reason=reason)
+        return Effects(self._journal.repeating(_answered(dispatched, head.status, reason), head.status), reason=reason)
 
-    def settle(self, begun: Begun, weight: Weight) -> bool:
+    def commit(self, dispatched: Dispatched, effects: Effects) -> bool:
         """Purge what the answer makes untrue, and take note of the request.
 
         False, and nothing is done, where that purge would have to be waited for.
         """
-        if weight.untrue is not None and not self._forwarder.purge_now(weight.untrue):
+        if effects.untrue is not None and not self._forwarder.purge_now(effects.untrue):
             return False
         event = self._recorder.event
         event(Event.UPSTREAM, "ok")
-        if weight.reason is not None:
+        if effects.reason is not None:
             event(Event.HIT_FOR_MISS)
-            event(Event.NOT_STORED, weight.reason)
-        self._journal.again(weight.noted, begun.request_id, begun.client, self._monotonic() - begun.started)
+            event(Event.NOT_STORED, effects.reason)
+        self._journal.again(
+            effects.noted, dispatched.request_id, dispatched.client, self._monotonic() - dispatched.started
+        )
         return True
 
-    def reply(self, begun: Begun, head: ResponseHead, content: bytes, weight: Weight) -> Reply:
+    def reply(self, dispatched: Dispatched, head: ResponseHead, content: bytes, effects: Effects) -> Reply:
         """The answer, which is ``head`` and ``content`` and no more, as the client gets it."""
-        return dress(_answered(begun, head.status, weight.reason), reply_through(head, content))
+        return dress(_answered(dispatched, head.status, effects.reason), reply_through(head, content))
 
     def _is_still_alone(self, job: FillJob) -> bool:
         """Whether nobody can share what comes for ``job``, and nothing came that anybody could be answered with."""
         return self._hit_for_miss.remembers(job.key) and not self._shelf.holds(job.key)
 
 
-def _answered(begun: Begun, status: int, reason: PassReason | None = None) -> Exchange:
+def _answered(dispatched: Dispatched, status: int, reason: PassReason | None = None) -> Exchange:
     """The record of a request that the origin answered with ``status``, which is not stored for ``reason``."""
-    exchange = begun.passage.exchange
+    exchange = dispatched.plan.exchange
     return replace(
         exchange,
-        request_id=begun.request_id.decode(),
-        identity=replace(exchange.identity, client_ip=begun.client),
+        request_id=dispatched.request_id.decode(),
+        identity=replace(exchange.identity, client_ip=dispatched.client),
         forward_status=status,
         detail=reason or exchange.detail,
     )
