@@ -1,5 +1,6 @@
 """Step 3: who is asking."""
 
+from operator import attrgetter
 from typing import NamedTuple
 
 from cacheproxy.client.seal import SEAL_FIELD, seal
@@ -36,8 +37,8 @@ class Identifier:
     def _forget(self, policy: Policy | None) -> None:
         """Know nothing yet of what ``policy`` makes of anybody's fields."""
         self._policy = policy
-        self._stripped: ByIdentity[Fields, Fields] = ByIdentity(MAX_KNOWN)
-        self._told: ByIdentity[Fields, _Told] = ByIdentity(MAX_KNOWN)
+        self._stripped: ByIdentity[Fields, Fields] = ByIdentity(MAX_KNOWN, attrgetter("is_long"))
+        self._told: ByIdentity[Fields, _Told] = ByIdentity(MAX_KNOWN, attrgetter("is_long"))
 
     async def identify(self, exchange: Exchange, policy: Policy) -> None:
         """As ``identify_now``, where a session is to be looked up first. ClientError 503 if it cannot be."""

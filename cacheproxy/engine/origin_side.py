@@ -111,7 +111,7 @@ class OriginSide:
             request, loop_id=self._loop_id, protected=exchange.identity_names, surrogate=cached
         ).without(_REQUEST_ID)
         kept = _Kept(request, cached, fields)
-        if not exchange.identity_names:  # else the fields were put together for this request
+        if not (exchange.identity_names or request.fields.is_long):  # with a name, they are this request's own
             self._remember(kept)
         return kept
 

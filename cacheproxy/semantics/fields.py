@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 from operator import itemgetter
 
 Pair = tuple[bytes, bytes]
+LONG_BYTES = 4096
 _name_of = itemgetter(0)
 
 
@@ -21,6 +22,11 @@ class Fields:
     def of(cls, *pairs: tuple[str | bytes, str | bytes]) -> "Fields":
         """Fields from text or bytes, names lower-cased: for tests and for fields of our own."""
         return cls((_bytes(name).lower(), _bytes(value)) for name, value in pairs)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether they are too long to be remembered: whoever can send them could fill the memory with them."""
+        return sum([len(value) for _, value in self.pairs]) > LONG_BYTES
 
     def names(self) -> frozenset[bytes]:
         """Every name once. Most questions about fields are answered by its not being here."""

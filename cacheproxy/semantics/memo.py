@@ -66,11 +66,12 @@ def recurring(function: Callable[[*Key], T], most: int) -> Callable[[*Key], T]:
 class ByIdentity(Generic[S, T]):
     """What was made of an object, for as long as the very same one comes again. Bounded: when full it forgets all."""
 
-    __slots__ = ("_known", "_most")
+    __slots__ = ("_known", "_most", "_unless")
 
-    def __init__(self, most: int) -> None:
-        """Remember ``most`` objects, and keep them alive."""
+    def __init__(self, most: int, unless: Callable[[S], bool] | None = None) -> None:
+        """Remember ``most`` objects, and keep them alive; none that ``unless`` is true of."""
         self._most = most
+        self._unless = unless
         self._known: dict[int, tuple[S, T]] = {}
 
     def of(self, source: S) -> T | None:
@@ -80,6 +81,8 @@ class ByIdentity(Generic[S, T]):
 
     def keep(self, source: S, made: T) -> T:
         """Remember that ``made`` was made of ``source``; it is handed back."""
+        if self._unless is not None and self._unless(source):
+            return made
         if len(self._known) >= self._most:
             self._known.clear()
         self._known[id(source)] = (source, made)

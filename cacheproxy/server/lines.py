@@ -62,7 +62,7 @@ class Lines:
     def find(self, raw: bytes, trusted: bool, peer: str) -> Found | None:  # noqa: FBT001 - each hit asks this
         """What the head ``raw``, sent by ``peer``, is known to be answered with."""
         name, _, fields = raw.partition(b"\r\n")
-        line = self._lines[trusted].get(name)
+        line = self._lines[trusted].get(name) if len(raw) <= MAX_HEAD_BYTES else None
         block = None if line is None else self._blocks.read(fields, line.unread)
         if line is None or block is None:
             return None

@@ -117,6 +117,17 @@ def test_pipelined_hits_that_nobody_reads_take_no_memory(sidecar, raw_origin, co
     assert [1_000_000] * 200 == [len(greedy[0].answer().body) for _ in range(200)]
 
 
+@pytest.mark.parametrize("prefix", ["/c", "/x"])
+def test_long_heads_are_not_remembered(sidecar, raw_origin, connect, prefix) -> None:
+    """A thousand requests with 60 KB of fields each, none like another: nothing of them is kept."""
+    path, wire = raw_origin.path(prefix), connect(sidecar)
+    wire.ask(get(path, b"X: " + b"y" * 60_000))
+    before = resident_mb(sidecar)
+    for number in range(1000):
+        assert 200 == wire.ask(get(path, b"X: %d" % number + b"y" * 60_000)).status
+    assert resident_mb(sidecar) - before < 20
+
+
 def test_a_download_that_nobody_reads_takes_no_memory(sidecar, raw_origin, connect) -> None:
     """Back-pressure reaches the origin: it cannot get rid of its 32 MB before the client takes them."""
     path, sent = raw_origin.path("/x"), threading.Event()

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.fields import LONG_BYTES, Fields
 from cacheproxy.semantics.head import RequestHead
 
 FIELDS = Fields.of(("A", "1"), ("b", b"2"), ("a", "3"))
@@ -22,6 +22,12 @@ def test_values_are_found_by_name() -> None:
     assert FIELDS.combined(b"b") == b"2"
     assert b"a" in FIELDS
     assert b"c" not in FIELDS
+
+
+def test_long_fields_are_told() -> None:
+    """By all their values together."""
+    half = (b"a", bytes(LONG_BYTES // 2))
+    assert [False, True] == [Fields((half, half, *more)).is_long for more in ((), ((b"b", b"1"),))]
 
 
 def test_a_change_is_a_new_object() -> None:

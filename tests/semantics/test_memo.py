@@ -27,6 +27,14 @@ def test_what_was_made_of_an_object_is_known_while_it_is_the_same() -> None:
     assert (made.of(first), made.of(third)) == (None, "c")
 
 
+def test_what_could_fill_the_memory_is_not_remembered() -> None:
+    """It is made anew each time, and nothing else is forgotten for it."""
+    made: ByIdentity[bytes, str] = ByIdentity(1, unless=lambda source: len(source) > 3)
+    short, long = b"abc", b"abcd"
+    assert (made.keep(short, "a"), made.keep(long, "b")) == ("a", "b")
+    assert (made.of(short), made.of(long)) == ("a", None)
+
+
 def test_only_what_comes_again_is_remembered() -> None:
     """A crawl of a thousand pages pushes nothing out that was asked for twice."""
     asked: list[tuple[str, int]] = []
