@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from cacheproxy.errors import PolicyError
+from cacheproxy.errors import PolicyError, UpstreamError
 from cacheproxy.policy.route import UpstreamRules
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.head import RequestHead
@@ -75,6 +75,27 @@ async def test_a_request_ends_where_it_began(origin, servers):
     assert await answer(origin) == "two"
     one.open.set()
     assert await under_way == "one"
+
+
+async def test_the_end_is_that_of_the_origins_before_as_well(origin, servers):
+    """Requests that are still under way there are told."""
+    one, two = servers
+    one.open.clear()
+    under_way = asyncio.create_task(answer(origin))
+    await one.asked.wait()
+    await origin.follow(UpstreamRules(port=two.port))
+    await origin.aclose()
+    with pytest.raises(UpstreamError, match="shut-down"):
+        await under_way
+    one.open.set()
+
+
+async def test_the_origin_is_probed_from_the_start(servers):
+    """Where the policy says how, and without a request of a client's."""
+    made = ReplaceableOrigin(UpstreamRules(port=servers[0].port, health_path="/health"), "p.yaml")
+    await made.start()
+    await servers[0].asked.wait()
+    await made.aclose()
 
 
 async def test_certificates_that_cannot_be_read_change_nothing(origin):
