@@ -130,3 +130,17 @@ events:
     said = [(caution.line, caution.path, caution.message.partition("mean ")[2]) for caution in policy.cautions]
     places = [(4, "routes[1].purge[0]"), (6, "events.on.changed[0]")]
     assert said == ([(*place, f"`{meant}`?") for place in places] if meant else [])
+
+
+def test_a_purge_of_a_tag_of_cacheproxys_own_is_no_slip() -> None:
+    """Keys have their beginnings as tags, and sessions are known by theirs."""
+    text = """version: 1
+session: {cookie: sid}
+routes:
+  - {name: a, match: "GET /a/{id}", cache: {ttl: 1m, key: "articles:{id}", tags: [articles, "users:{id}"]}}
+  - {name: w, match: "PUT /a/{id}", purge: ["articles:*"]}
+events:
+  on: {logged_out: ["user:{data.id}"]}
+"""
+    policy, _ = load_policy(text, "p.yaml", {})
+    assert policy.cautions == ()
