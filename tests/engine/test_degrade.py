@@ -144,11 +144,15 @@ async def _fails(reason: str) -> str:
     raise StateError(reason, "OOM command not allowed")
 
 
-async def test_only_changes_are_logged() -> None:
-    """One line when commands begin to be refused and one when they cease, however many calls there are between."""
-    degrade = Degrade(NullRecorder())
+async def test_only_changes_are_logged(house) -> None:
+    """One line when commands begin to be refused and one when they cease, though some are taken in between."""
+    degrade = Degrade(NullRecorder(), house.clock)
     with capture_logs() as lines:
-        for asked in (_says("a"), _fails("error"), _fails("error"), _says("b"), _says("c")):
+        for asked in (_says("a"), _fails("error"), _says("b"), _fails("error"), _says("c")):
+            await degrade.instead(Role.CACHE, asked, None)
+        assert len(lines) == 1
+        house.clock.pass_s(10)
+        for asked in (_says("d"), _says("e")):
             await degrade.instead(Role.CACHE, asked, None)
         assert await degrade.instead(Role.LIMITS, _says("d"), None) == "d"
     told = [(line["role"], line.get("reason"), line.get("detail")) for line in lines]
@@ -156,12 +160,13 @@ async def test_only_changes_are_logged() -> None:
 
 
 @pytest.mark.parametrize("reason", ["refused", "timeout", "lost", "readonly", "loading", "open"])
-async def test_an_outage_is_told_of_once(reason: str) -> None:
+async def test_an_outage_is_told_of_once(house, reason: str) -> None:
     """The link says ``redis_lost`` and ``redis_back``: nothing is to be said twice."""
-    degrade = Degrade(NullRecorder())
+    degrade = Degrade(NullRecorder(), house.clock)
     with capture_logs() as lines:
         for asked in (_fails(reason), _says("back")):
             await degrade.instead(Role.CACHE, asked, None)
+            house.clock.pass_s(10)
     assert [] == lines
 
 
