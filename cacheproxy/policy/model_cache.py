@@ -108,7 +108,7 @@ class CacheDefaults(Model):
     compress: Compress = None
     encode: Encode = None
     encrypt: bool = Field(default=False, description="Encrypt in Redis, with CACHEPROXY_ENCRYPTION_KEYS.")
-    sensitive: SensitiveModel = Field(default_factory=SensitiveModel)
+    sensitive: SensitiveModel = Field(default_factory=SensitiveModel, description="Responses that are never stored.")
     max_variants: int = Field(default=32, ge=1, le=1024, description="Responses kept per key, by what Vary names.")
     keep_stale: Duration = Field(default=60.0, description="Kept this long beyond its use, for revalidation.")
     client_cache_control: Literal["honor", "ignore"] = Field(
@@ -126,8 +126,8 @@ class CacheDefaults(Model):
     scope: Literal["public", "tenant", "user", "session"] = Field(default="public", description="Who shares one.")
     version: Version = Field(default="v1", description="Change it to retire all that was stored under another.")
     key_host: bool = Field(default=True, description="Whether the request's host is part of the key.")
-    query: QueryModel = Field(default_factory=QueryModel)
-    bypass: BypassModel = Field(default_factory=BypassModel)
+    query: QueryModel = Field(default_factory=QueryModel, description="Which parameters are part of the key.")
+    bypass: BypassModel = Field(default_factory=BypassModel, description="What takes a request past the cache.")
     lookup_when: When | None = Field(
         default=None, description="Else the origin is asked, whatever is stored, and its answer may replace that."
     )

@@ -14,7 +14,7 @@ class ExemptModel(Model):
 
     networks: list[Cidr] = Field(default=[], description="Clients with these addresses.")
     header: Token | None = Field(default=None, description="Requests with the secret in this field.")
-    secret: Secret | None = Field(default=None, repr=False)
+    secret: Secret | None = Field(default=None, repr=False, description="What must stand in `header`.")
 
 
 class CostModel(Model):
@@ -55,7 +55,9 @@ class LimitModel(Model):
     )
     concurrency: int | None = Field(default=None, ge=1, description="Requests in flight at once, among all replicas.")
     by: Subjects = Field(default=["client_ip"], description="For each of what.")
-    algorithm: Literal["gcra", "sliding_window", "sliding_log", "fixed_window", "token_bucket"] = "gcra"
+    algorithm: Literal["gcra", "sliding_window", "sliding_log", "fixed_window", "token_bucket"] = Field(
+        default="gcra", description="How it counts; gcra and token_bucket are the same."
+    )
     burst: int = Field(default=0, ge=0, description="What may come at once (gcra, token_bucket); 0: the whole rate.")
     count: Literal["all", "miss"] = Field(default="all", description="miss: only what goes to the origin counts.")
     cost: Cost = CostModel()
@@ -67,9 +69,11 @@ class LimitModel(Model):
         default="reject", description="Answer 429; or with what is stored, however old; or hold the request back."
     )
     max_delay: Duration | None = Field(default=None, description="How long `delay` may hold it; 1s by default.")
-    on_redis_down: Literal["allow", "deny", "local"] = "allow"
+    on_redis_down: Literal["allow", "deny", "local"] = Field(
+        default="allow", description="Without Redis. local: each replica admits its share."
+    )
     mode: Literal["enforce", "shadow"] = Field(default="enforce", description="shadow: count, and refuse nobody.")
-    exempt: ExemptModel | None = None
+    exempt: ExemptModel | None = Field(default=None, description="Whom it does not concern.")
 
     @property
     def rated(self) -> bool:

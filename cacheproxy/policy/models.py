@@ -103,7 +103,7 @@ class TimeoutsModel(Model):
 class PoolModel(Model):
     """Connections to the origin."""
 
-    max_connections: int = Field(default=256, ge=1, le=65535)
+    max_connections: int = Field(default=256, ge=1, le=65535, description="To the origin, of each worker.")
     keepalive: Duration = Field(default=2.0, description="An idle connection's life; keep it under the origin's own.")
     wait: PositiveDuration = Field(default=5.0, description="How long a request waits for a free connection.")
 
@@ -111,8 +111,8 @@ class PoolModel(Model):
 class HealthModel(Model):
     """How the origin's health is probed."""
 
-    path: Annotated[str, Field(pattern="^/")] = "/health"
-    interval: PositiveDuration = 5.0
+    path: Annotated[str, Field(pattern="^/")] = Field(default="/health", description="A status below 400 is well.")
+    interval: PositiveDuration = Field(default=5.0, description="Between two probes.")
 
 
 class UpstreamModel(Model):
@@ -121,18 +121,18 @@ class UpstreamModel(Model):
     url: Annotated[str, AfterValidator(_url)] = Field(
         default="http://127.0.0.1:8000", description="http, https, or unix:///path/to/socket."
     )
-    timeouts: TimeoutsModel = Field(default_factory=TimeoutsModel)
-    pool: PoolModel = Field(default_factory=PoolModel)
-    health: HealthModel | None = None
+    timeouts: TimeoutsModel = Field(default_factory=TimeoutsModel, description="How long the origin may take.")
+    pool: PoolModel = Field(default_factory=PoolModel, description="Connections to the origin.")
+    health: HealthModel | None = Field(default=None, description="Ask for the origin's health, to tell it.")
     ca_file: str | None = Field(default=None, description="Certificates that an https origin is checked against.")
 
 
 class SessionModel(Model):
     """Where sessions are found, and what of them the origin is told."""
 
-    cookie: Token = "session_id"
+    cookie: Token = Field(default="session_id", description="The cookie with the id.")
     key: Annotated[str, AfterValidator(_session_key)] = Field(default="session:{id}", description="Its key in Redis.")
-    ttl: PositiveDuration = 3600.0
+    ttl: PositiveDuration = Field(default=3600.0, description="How long a session lasts.")
     sliding: bool = Field(default=True, description="Whether use prolongs a session.")
     user_field: str = Field(default="user_id", min_length=1, description="The session field that names the user.")
     scheme: Literal["plain", "signed"] = Field(
@@ -164,7 +164,7 @@ class TenantModel(Model):
 class DefaultsModel(Model):
     """What routes share."""
 
-    cache: CacheDefaults = Field(default_factory=CacheDefaults)
+    cache: CacheDefaults = Field(default_factory=CacheDefaults, description="What a route's `cache` does not say.")
 
 
 def _null_in_words(value: object) -> object:
@@ -187,10 +187,12 @@ class BatchModel(Model):
 class RouteModel(Model):
     """What is done with requests that match."""
 
-    name: Identifier
+    name: Identifier = Field(description="In logs, metrics and purges.")
     match: Matches = Field(description="`GET /articles/{id:int}`, `GET|PUT api.example.com/x`, a mapping, or a list.")
-    session: Literal["required", "optional", "ignore"] = "optional"
-    cache: CacheModel | None = None
+    session: Literal["required", "optional", "ignore"] = Field(
+        default="optional", description="required: 401 without one. ignore: it is not looked up."
+    )
+    cache: CacheModel | None = Field(default=None, description="How it is cached; without it nothing is.")
     batch: BatchModel | None = Field(default=None, description="Answer requests for many ids from single entries.")
     limits: Words = Field(default=[], description="Names of the limits that apply.")
     purge: TagTemplates = Field(default=[], description="Tags purged once the origin has answered with success.")
@@ -220,18 +222,18 @@ class EventsModel(Model):
 class PolicyModel(Model):
     """A policy of cacheproxy."""
 
-    version: Literal[1]
-    upstream: UpstreamModel = Field(default_factory=UpstreamModel)
+    version: Literal[1] = Field(description="Of this format.")
+    upstream: UpstreamModel = Field(default_factory=UpstreamModel, description="The service behind.")
     trusted_proxies: list[Cidr] = Field(default=[], description="Whose word on the client address counts.")
-    session: SessionModel | None = None
-    tenant: TenantModel | None = None
+    session: SessionModel | None = Field(default=None, description="Where sessions are found.")
+    tenant: TenantModel | None = Field(default=None, description="Whose data a request is about.")
     limits: dict[Identifier, LimitModel] = Field(default={}, description="Limits by name.")
     limit_headers: Literal["standard", "legacy", "both", "none"] = Field(
         default="both", description="What responses say of limits: RateLimit and RateLimit-Policy, X-RateLimit-*, both."
     )
-    defaults: DefaultsModel = Field(default_factory=DefaultsModel)
+    defaults: DefaultsModel = Field(default_factory=DefaultsModel, description="What routes share.")
     routes: list[RouteModel] = Field(default=[], description="The first that matches wins.")
-    events: EventsModel = Field(default_factory=EventsModel)
+    events: EventsModel = Field(default_factory=EventsModel, description="Events that purge.")
     warm: Warming = Field(
         default=WarmModel(),
         description="Requests made before the sidecar is ready: `[GET /articles, GET api.example.com/tags?page=2]`.",

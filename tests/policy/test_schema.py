@@ -27,6 +27,14 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
     assert all(one["additionalProperties"] is False for one in objects)
 
 
+def test_every_key_says_what_it_is_for() -> None:
+    """An editor shows it while it is typed; a mapping may say so itself."""
+    schema = json.loads(schema_text())
+    said = {f"#/$defs/{name}" for name, model in schema["$defs"].items() if "description" in model}
+    keys = [item for one in (schema, *schema["$defs"].values()) for item in one.get("properties", {}).items()]
+    assert [name for name, key in keys if "description" not in key and key.get("$ref") not in said] == []
+
+
 @pytest.mark.parametrize(
     "file", [CONFIG / "cacheproxy.yaml", *sorted(CONFIG.glob("examples/*.yaml"))], ids=lambda file: file.stem
 )
