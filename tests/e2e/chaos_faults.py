@@ -80,6 +80,16 @@ class Faults:
             replica.sidecar.start()
             await asyncio.to_thread(replica.sidecar.ready)
 
+    async def replica_is_replaced(self, for_s: float) -> None:
+        """SIGTERM, as a deployment does it: it drains, and a new process takes its place."""
+        replica = self._pick()
+        async with self._trouble(replica.number):
+            assert await asyncio.to_thread(replica.sidecar.end) == 0
+            await asyncio.sleep(for_s)
+            replica.life += 1
+            replica.sidecar.start()
+            await asyncio.to_thread(replica.sidecar.ready)
+
     async def redis_is_stopped(self, for_s: float) -> None:
         """It hangs: its connections are open and bring nothing."""
         async with self._trouble(Part.REDIS):
@@ -102,6 +112,18 @@ class Faults:
             self.server.kill()
             shutil.rmtree(directory / "appendonlydir")
             await self._silence(for_s)
+            await asyncio.to_thread(self.server.start)
+
+    async def redis_goes_back(self, for_s: float) -> None:
+        """It comes back as it was a while ago: from a snapshot, or as a replica of it that lagged."""
+        with self.server.client() as client:
+            directory = Path(client.config_get("dir")["dir"])
+        shutil.copytree(directory / "appendonlydir", directory / "older")
+        await asyncio.sleep(for_s)
+        async with self._trouble(Part.REDIS):
+            self.server.kill()
+            shutil.rmtree(directory / "appendonlydir")
+            (directory / "older").rename(directory / "appendonlydir")
             await asyncio.to_thread(self.server.start)
 
     async def redis_is_flushed(self, for_s: float) -> None:

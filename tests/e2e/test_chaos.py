@@ -71,6 +71,7 @@ class Site:
             (faults.replica_is_killed, 0.3),
             (faults.replica_is_stopped, 0.8),
             (faults.replica_is_killed, 0.0),
+            (faults.replica_is_replaced, 0.0),
         ]
         shared: Plan = [
             (faults.nothing_happens, 4.0),
@@ -84,6 +85,7 @@ class Site:
             (faults.redis_loses_everything, 0.3),
             (faults.redis_is_flushed, 0.0),
             (faults.redis_is_killed, 2.5),
+            (faults.redis_goes_back, 1.0),
         ]
         return [lane + drawn(lane) for lane in (replicas, shared)]
 
