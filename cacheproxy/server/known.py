@@ -10,11 +10,14 @@ from cacheproxy.limits.contract import Limited, LimitState
 from cacheproxy.limits.headers import limit_lines, retry_after_s
 from cacheproxy.semantics.dates import format_http_date
 from cacheproxy.semantics.fields import Fields, Pair
+from cacheproxy.server.signature import Key
 from cacheproxy.server.wire import render_head
 
 LARGE_BYTES = 16 * 1024
 """A body from this size on is sent beside its head rather than copied behind it."""
 _NO_BODY = b""
+_END = b"\r\n\r\n"
+"""What is behind our own fields, mostly: one for all answers."""
 _FIXED_BYTES = 512
 """What one known head takes beside its own bytes and those of its answer, about."""
 _ID = b"\r\nx-request-id: "
@@ -29,7 +32,7 @@ class KnownHit:
 
     __slots__ = (
         "_after", "_after_age", "_after_ttl", "_before_age", "_head", "_own_body", "_until",
-        "checks", "place", "session", "shelved", "slot", "tally",
+        "by_peer", "checks", "key", "place", "session", "shelved", "slot", "tally", "unread",
     )  # fmt: skip
 
     def __init__(self, method: str, head: bytes, reply: Reply, shelved: Shelved, tally: Tally) -> None:
@@ -44,12 +47,16 @@ class KnownHit:
         if not at_age < at_ttl < at_id or not head.startswith(told, id_ends):
             raise ValueError("a head in another order than ours")
         self._before_age, self._after_age = head[:at_age], head[age_ends:at_ttl]
-        self._after_ttl, self._after = head[ttl_ends:at_id], head[id_ends + len(told) :]
+        self._after_ttl, after = head[ttl_ends:at_id], head[id_ends + len(told) :]
+        self._after = _END if after == _END else after
         body = _sent(method, reply)
         self._own_body = None if body and body is shelved.slot.body else body
         """None where it is the one in L1, which alone may keep that alive."""
         self._head = b""
         self._until = 0.0
+        self.key: Key = b""
+        """Under which it is known among the answers to its request line."""
+        self.unread, self.by_peer = shelved.terms.unread, shelved.terms.by_peer
         self.session, self.checks = shelved.terms.session, shelved.terms.checks
         self.place, self.slot = shelved.place, shelved.slot
         self.shelved = shelved
@@ -83,7 +90,10 @@ class KnownHit:
 class KnownRefusal:
     """The 429 that answers one request head: written anew each second, as it says when to come back."""
 
-    __slots__ = ("_after", "_before", "_dressing", "_method", "_written_for", "blocked", "tally")
+    __slots__ = (
+        "_after", "_before", "_dressing", "_method", "_written_for",
+        "blocked", "by_peer", "key", "tally", "unread",
+    )  # fmt: skip
 
     def __init__(self, method: str, reply: Reply, blocked: Blocked, tally: Tally) -> None:
         """``reply`` is dressed: what follows the fields of the refusal itself is the same each time."""
@@ -92,6 +102,9 @@ class KnownRefusal:
         self._written_for = (-1, -1)
         self._before = self._after = b""
         self._method = method
+        self.key: Key = b""
+        """Under which it is known among the answers to its request line."""
+        self.unread, self.by_peer = blocked.terms.unread, blocked.terms.by_peer
         self.blocked = blocked
         self.tally = tally
 

@@ -10,42 +10,49 @@ Found = tuple[Known, FieldBlock]
 """What a head is known to be answered with, and its fields."""
 
 
-class _Line:
-    """One request line: which fields count for it, and its answers.
+class _Answers:
+    """Those of one kind of client, by request line.
 
-    The one that was learnt last stands by itself: most have no other, and need no dictionary for it.
+    The answer that a line was given last is at hand: most lines have no other, and need no dictionary for it.
     """
 
-    __slots__ = ("_others", "by_peer", "known", "last", "unread")
+    __slots__ = ("_others", "last")
 
-    def __init__(self, unread: frozenset[bytes], *, by_peer: bool) -> None:
-        self.unread = unread
-        self.by_peer = by_peer
-        self.last: Key | None = None
-        self.known: Known | None = None
-        self._others: dict[Key, Known] = _NO_OTHERS
+    def __init__(self) -> None:
+        self.last: dict[bytes, Known] = {}
+        self._others: dict[bytes, dict[Key, Known]] = {}
 
-    def other(self, key: Key) -> Known | None:
-        """The answer under ``key``, unless that is the last."""
-        return self._others.get(key)
+    def other(self, name: bytes, key: Key) -> Known | None:
+        """The answer of the line ``name`` under ``key``, unless that is the last."""
+        return self._others.get(name, _NO_OTHERS).get(key)
 
-    def put(self, key: Key, known: Known) -> None:
-        """Learn the answer under ``key``, which had none."""
-        if self.last is not None and self.known is not None:
-            self._others = self._others or {}
-            self._others[self.last] = self.known
-        self.last, self.known = key, known
+    def put(self, name: bytes, known: Known) -> None:
+        """Learn an answer of the line ``name``, which has none under its key."""
+        before = self.last.get(name)
+        if before is not None:
+            self._others.setdefault(name, {})[before.key] = before
+        self.last[name] = known
 
-    def pop(self, key: Key) -> Known | None:
-        """Forget the answer under ``key``; None where it had none."""
-        if key != self.last:
-            return self._others.pop(key, None)
-        known, self.known, self.last = self.known, None, None
+    def pop(self, name: bytes, key: Key) -> Known | None:
+        """Forget the answer of the line ``name`` under ``key``; None where it has none."""
+        others = self._others.get(name, _NO_OTHERS)
+        known = others.pop(key, None)
+        if known is None:
+            known = self.last.get(name)
+            if known is None or known.key != key:
+                return None
+            if others:
+                self.last[name] = others.popitem()[1]
+            else:
+                del self.last[name]
+        if not others:
+            self._others.pop(name, None)
         return known
 
-    def kept(self) -> list[Key]:
-        """The keys of its answers, the oldest first."""
-        return [*self._others, *([] if self.last is None else [self.last])]
+    def keys(self, name: bytes) -> list[Key]:
+        """Those of the line ``name``, the oldest first."""
+        last = self.last.get(name)
+        return [*self._others.get(name, _NO_OTHERS), *([] if last is None else [last.key])]
 
 
 class Lines:
@@ -56,18 +63,21 @@ class Lines:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._blocks = FieldBlocks()
-        self._lines: tuple[dict[bytes, _Line], dict[bytes, _Line]] = ({}, {})
+        self._answers = _Answers(), _Answers()
         """For clients, and for proxies that are believed."""
 
     def find(self, raw: bytes, trusted: bool, peer: str) -> Found | None:  # noqa: FBT001 - each hit asks this
         """What the head ``raw``, sent by ``peer``, is known to be answered with."""
         name, _, fields = raw.partition(b"\r\n")
-        line = self._lines[trusted].get(name) if len(raw) <= MAX_HEAD_BYTES else None
-        block = None if line is None else self._blocks.read(fields, line.unread)
-        if line is None or block is None:
+        answers = self._answers[trusted]
+        known = answers.last.get(name)
+        block = None if known is None else self._blocks.read(fields, known.unread)
+        if known is None or block is None:
             return None
-        key = block.key(line.unread, peer if line.by_peer else "")
-        known = line.known if key == line.last else line.other(key)
+        key = block.key(known.unread, peer if known.by_peer else "")
+        if key == known.key:
+            return known, block
+        known = answers.other(name, key)
         return None if known is None else (known, block)
 
     def learn(self, raw: bytes, known: Known, terms: Terms, *, trusted: bool, peer: str) -> None:
@@ -75,61 +85,59 @@ class Lines:
         if len(raw) > MAX_HEAD_BYTES:
             return
         name, _, fields = raw.partition(b"\r\n")
-        line = self._line(name, terms, trusted=trusted)
-        block = self._blocks.read(fields, line.unread)
+        known.unread, known.by_peer = self._agreed(name, terms, trusted=trusted)
+        block = self._blocks.read(fields, known.unread)
         if block is None:
             return
-        key = block.key(line.unread, peer if line.by_peer else "")
-        self._forget(name, key, trusted=trusted)
-        line.put(key, known)
-        self._lines[trusted][name] = line
-        self._bytes += _cost_bytes(name, key, known)
+        known.key = block.key(known.unread, peer if known.by_peer else "")
+        self._forget(name, known.key, trusted=trusted)
+        self._answers[trusted].put(name, known)
+        self._bytes += _cost_bytes(name, known)
         while self._bytes > self._max_bytes:
             self._forget_oldest()
 
     def forget(self, raw: bytes, *, trusted: bool, peer: str) -> None:
         """Know no longer what ``raw`` is answered with."""
-        name, _, fields = raw.partition(b"\r\n")
-        line = self._lines[trusted].get(name)
-        block = None if line is None else self._blocks.read(fields, line.unread)
-        if line is not None and block is not None:
-            self._forget(name, block.key(line.unread, peer if line.by_peer else ""), trusted=trusted)
+        found = self.find(raw, trusted, peer)
+        if found is not None:
+            self._forget(raw.partition(b"\r\n")[0], found[0].key, trusted=trusted)
 
     def clear(self) -> None:
         """Forget everything."""
-        self._lines = ({}, {})
+        self._answers = _Answers(), _Answers()
         self._bytes = 0
 
-    def _line(self, name: bytes, terms: Terms, *, trusted: bool) -> _Line:
-        """The line of that name, with answers of the same kind. What two routes do not agree on counts for both."""
-        line = self._lines[trusted].get(name)
-        if line is None:
-            return _Line(terms.unread, by_peer=terms.by_peer)
-        unread, by_peer = line.unread & terms.unread, line.by_peer or terms.by_peer
-        if (unread, by_peer) == (line.unread, line.by_peer):
-            return line
-        for key in line.kept():
-            self._forget(name, key, trusted=trusted)
-        return _Line(unread, by_peer=by_peer)
+    def _agreed(self, name: bytes, terms: Terms, *, trusted: bool) -> tuple[frozenset[bytes], bool]:
+        """Which fields do not count for the line ``name``, and whether the peer does.
+
+        What counts for one of two routes counts for the other's answers too: they are learnt anew.
+        """
+        last = self._answers[trusted].last.get(name)
+        if last is None:
+            return terms.unread, terms.by_peer
+        if (last.unread, last.by_peer) == (terms.unread, terms.by_peer):
+            return last.unread, last.by_peer
+        agreed = last.unread & terms.unread, last.by_peer or terms.by_peer
+        if agreed != (last.unread, last.by_peer):
+            for key in self._answers[trusted].keys(name):
+                self._forget(name, key, trusted=trusted)
+        return agreed
 
     def _forget_oldest(self) -> None:
-        trusted = len(self._lines[True]) > len(self._lines[False])
-        name, line = next(iter(self._lines[trusted].items()))
-        self._forget(name, line.kept()[0], trusted=trusted)
+        clients, proxies = self._answers
+        trusted = len(proxies.last) > len(clients.last)
+        name = next(iter(self._answers[trusted].last))
+        self._forget(name, self._answers[trusted].keys(name)[0], trusted=trusted)
 
     def _forget(self, name: bytes, key: Key, *, trusted: bool) -> None:
-        line = self._lines[trusted].get(name)
-        known = None if line is None else line.pop(key)
-        if line is None or known is None:
-            return
-        self._bytes -= _cost_bytes(name, key, known)
-        if not line.kept():
-            del self._lines[trusted][name]
+        known = self._answers[trusted].pop(name, key)
+        if known is not None:
+            self._bytes -= _cost_bytes(name, known)
 
 
-def _cost_bytes(name: bytes, key: Key, known: Known) -> int:
-    return len(name) + len(key if isinstance(key, bytes) else key[0]) + len(known)
+def _cost_bytes(name: bytes, known: Known) -> int:
+    return len(name) + len(known.key if isinstance(known.key, bytes) else known.key[0]) + len(known)
 
 
 _NO_OTHERS: dict[Key, Known] = {}
-"""Shared by all lines with one answer: replaced, never added to."""
+"""Of a line that has one answer. Nothing is ever put into it."""

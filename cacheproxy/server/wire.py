@@ -24,7 +24,7 @@ def render_head(
 ) -> tuple[bytes, bool, bool]:
     """The head's bytes, whether the body goes out chunked, and whether the connection must close after it.
 
-    ``date`` is added where the reply has none (RFC 9110 §6.6.1).
+    ``date`` is added where the reply has none (RFC 9110 §6.6.1). What concerns this message comes first (§5.3).
     """
     framing, chunked, close = _framing(reply, head_only=head_only, close=close, version=version)
     names = reply.fields.names()
@@ -38,7 +38,7 @@ def render_head(
         pairs.append((b"connection", b"close"))
     elif version == "1.0":
         pairs.append((b"connection", b"keep-alive"))
-    lines = _lines((*reply.fields.without(_FRAMING).pairs, *pairs))
+    lines = _lines((*pairs, *reply.fields.without(_FRAMING).pairs))
     return b"".join((STATUS_LINES[reply.status], *lines, b"\r\n")), chunked, close
 
 

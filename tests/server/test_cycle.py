@@ -147,7 +147,7 @@ async def test_a_reply_at_hand_is_written_at_once() -> None:
     """Head and body, and the connection may be used again."""
     street = Street(OK)
     assert await street.cycle.run()
-    assert b"HTTP/1.1 200 OK\r\nx: y\r\ndate: today\r\ncontent-length: 4\r\n\r\nbody" == street.line.written
+    assert b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 4\r\nx: y\r\n\r\nbody" == street.line.written
 
 
 @pytest.mark.parametrize(("request_head", "status"), [(HEAD, 200), (GET, 204), (GET, 304)], ids=["head", "204", "304"])

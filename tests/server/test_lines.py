@@ -6,17 +6,21 @@ import pytest
 
 from cacheproxy.engine.reply import Terms
 from cacheproxy.server.lines import MAX_HEAD_BYTES, Lines
+from cacheproxy.server.signature import Key
 
 PUBLIC = Terms(unread=frozenset({b"user-agent"}))
 BY_PEER = Terms(by_peer=True)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Answer:
     """What stands for a known answer."""
 
     text: str
     size: int = 500
+    key: Key = b""
+    unread: frozenset[bytes] = frozenset()
+    by_peer: bool = False
 
     def __len__(self) -> int:
         """What it takes."""
