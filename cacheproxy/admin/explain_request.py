@@ -1,5 +1,6 @@
 """The query of ``GET /api/v1/explain``: a request as an operator describes it."""
 
+import re
 from ipaddress import ip_address
 
 from starlette.datastructures import QueryParams
@@ -9,6 +10,7 @@ from cacheproxy.engine.question import Question
 from cacheproxy.errors import ClientError
 from cacheproxy.semantics.fields import Fields
 
+_UNSENDABLE = re.compile(r"[\x00-\x20\x7f]")
 MEMBERS = frozenset({"method", "target", "header", "session", "tenant", "client_ip"})
 
 
@@ -20,6 +22,8 @@ def parse_question(query: QueryParams) -> Question:
     target = query.get("target", "")
     if not target.startswith("/"):
         raise ClientError(400, "bad-query", "target: a path, and query if any, such as /articles/5")
+    if _UNSENDABLE.search(target):
+        raise ClientError(400, "bad-query", "target: it holds a space or control character, which nobody can send")
     session = query.get("session")
     return Question(
         method=query.get("method", "GET"),

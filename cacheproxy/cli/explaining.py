@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
@@ -16,6 +17,9 @@ from cacheproxy.engine.question import Question, explained
 from cacheproxy.errors import Fault, PolicyError
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.settings import Settings
+
+
+_UNSENDABLE = re.compile(r"[\x00-\x20\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,12 @@ class Asked:
     def of(
         cls, method: str, target: str, headers: list[str], session: str | None, tenant: str | None, client_ip: str
     ) -> "Asked":
-        """The request, where ``target`` may be a whole URL: its host is then the Host field, unless one is given."""
+        """The request, where ``target`` may be a whole URL: its host is then the Host field, unless one is given.
+
+        PolicyError where no client could send it.
+        """
+        if _UNSENDABLE.search(target):
+            raise PolicyError("TARGET", [Fault(f"`{target}` holds a space or control character; write it as `%20`")])
         url = urlsplit(target) if target.startswith(("http://", "https://")) else None
         if url is not None:
             target = target.split(url.netloc, 1)[1].partition("#")[0]

@@ -59,6 +59,7 @@ async def test_nothing_is_said_of_a_store_where_there_is_none(client, rest, with
         "target=/x&session=[]",
         "target=/x&client_ip=10.0.0",
         "target=/x&header=: x",
+        "target=/x%20y",
     ],
 )
 async def test_a_question_that_is_none_is_refused(client, query):

@@ -210,6 +210,13 @@ def test_explain_says_for_which_host(run) -> None:
     assert "Host: localhost" not in run("explain", "GET", "http://localhost/articles/1", "-c", SAMPLE).out
 
 
+@pytest.mark.parametrize("target", ["/a b", "http://a.example/a\tb"])
+def test_explain_refuses_what_no_client_could_send(run, target: str) -> None:
+    """A shell's quotes hide a space; the answer would be another than the client's."""
+    ran = run("explain", "GET", target, "-c", SAMPLE)
+    assert (ran.code, ran.err.split(":")[0]) == (2, "TARGET")
+
+
 @pytest.mark.parametrize(
     "extra",
     [["-H", "nonsense"], ["-H", ": x"], ["--session", "{"], ["--session", "[]"], ["--client-ip", "10.0.0"]],
