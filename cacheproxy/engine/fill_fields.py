@@ -33,7 +33,7 @@ def fill_fields_of(exchange: Exchange, rules: CacheRules, request: RequestHead) 
     if known is not None and known[0] is fields and known[1] is route:
         return known[2]
     made = _made(exchange, rules, request)
-    if not exchange.identity_names:  # else the fields were put together for this request
+    if not (exchange.identity_names or fields.is_long):  # with a name, they are this request's own
         if len(_known) >= MAX_KNOWN:
             _known.clear()
         _known[place] = (fields, route, made)

@@ -4,6 +4,7 @@ An origin gives the same few heads over and over, and whoever reads them gives t
 """
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 from cacheproxy.semantics.cache_control import CacheControl
 from cacheproxy.semantics.coding import is_coded
@@ -106,4 +107,4 @@ def _content_length(fields: Fields) -> int | None:
     return int(length) if len(length) <= _MOST_DIGITS else LONGEST_BYTES
 
 
-_lately: ByIdentity[ResponseHead, Reading] = ByIdentity(MAX_READ)
+_lately: ByIdentity[ResponseHead, Reading] = ByIdentity(MAX_READ, attrgetter("fields.is_long"))

@@ -40,3 +40,10 @@ def test_what_varies_with_the_scheme_is_read_for_both() -> None:
 def test_a_length_beyond_all_bounds_is_as_long_as_any() -> None:
     """Digits without end cost nothing to read; what is no number says nothing."""
     assert [declared("12"), declared("9" * 1000), declared("1, 1"), declared("")] == [12, LONGEST_BYTES, None, None]
+
+
+def test_a_long_head_is_read_each_time() -> None:
+    """An origin that sends such heads fills no memory with them."""
+    long = ResponseHead(200, Fields.of(("x", "y" * 5000)))
+    assert reading_of(long) is not reading_of(long)
+    assert reading_of(long) == reading_of(long)
