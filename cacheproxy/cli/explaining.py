@@ -18,7 +18,6 @@ from cacheproxy.errors import Fault, PolicyError
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.settings import Settings
 
-
 _UNSENDABLE = re.compile(r"[\x00-\x20\x7f]")
 
 
