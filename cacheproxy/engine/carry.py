@@ -75,18 +75,27 @@ class Carrier:
         sent = self._origin.start(job.exchange, fetch_of(job))
         return None if sent is None else Underway(sent, requested_at, asked_at)
 
-    def settle_now(self, job: FillJob, stamp: Stamp, asked: Underway) -> Filled | None:
-        """What came of it, stored, where that is plain and needs no waiting; None, and nothing is done, where not."""
+    def filled_now(self, job: FillJob, stamp: Stamp, asked: Underway) -> Filled | None:
+        """What came of it for all, to be kept, where it is plain; None, and nothing is done, where it is not."""
         if asked.sent.whole is None:
             return None
         head, content = asked.sent.whole
         arrived = Arrived(head, BytesBody(content), asked.requested_at, self._clock.now(), stamp, asked.asked_at)
         entry = plain_entry(job, arrived, content)
-        if entry is None or not self._store.write_now(entry):
+        if entry is None:
             return None
         self._origin.note(job.exchange, head, asked.asked_at)
         self._hit_for_miss.forget(job.key)
         return _filled(arrived, entry)
+
+    def keep_now(self, filled: Filled) -> bool:
+        """Store what was filled, where that needs no waiting; else False, and nothing is done."""
+        return self._store.write_now(filled.entry)
+
+    async def keep(self, filled: Filled) -> Filled:
+        """Store what was filled."""
+        await self._write(filled.entry)
+        return filled
 
     async def carry(self, job: FillJob, stamp: Stamp | None, asked: Underway | None = None) -> Shared:
         """What the origin's answer gives to all who wait; the job's leader is told first. UpstreamError.

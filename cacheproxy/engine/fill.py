@@ -6,8 +6,9 @@ those that came later (its followers) get the stored response, or are told to as
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 from cacheproxy.clock import Clock
 from cacheproxy.engine.allowed import may_store
@@ -156,33 +157,38 @@ class Filler:
     async def _lead_on(self, job: FillJob, held: Held, asked: Underway) -> Outcome:
         """Wait for what was ``asked`` in the leader's own task. What is not plain, or outlives that, gets another."""
         flight = self._flights.open(job.key)
+        self._leaders[job.key] = job.leader
         try:
             await news_of(asked.sent)
-            filled = self._carrier.settle_now(job, held.stamp, asked)
+            filled = self._carrier.filled_now(job, held.stamp, asked)
         except BaseException:
             job.leader.leave()
-            self._flights.hand_on(job.key, flight, self._carrier.carry(job, held.stamp, asked))
+            self._hand_on(job, flight, self._carrier.carry(job, held.stamp, asked))
             raise
-        if filled is not None:
+        if filled is None:
+            self._hand_on(job, flight, self._carrier.carry(job, held.stamp, asked))
+            return await job.leader.outcome(flight)
+        if self._carrier.keep_now(filled):
             self._flights.land(job.key, flight, filled)
-            return filled
-        self._flights.hand_on(job.key, flight, self._carrier.carry(job, held.stamp, asked))
-        self._lead_flight(job, flight)
-        return await job.leader.outcome(flight)
+            self._landed(job)
+        else:
+            job.leader.tell(filled)
+            self._hand_on(job, flight, self._carrier.keep(filled))
+        return filled
+
+    def _hand_on(self, job: FillJob, flight: "asyncio.Future[Shared]", rest: Coroutine[Any, Any, Shared]) -> None:
+        self._flights.hand_on(job.key, flight, rest)
+        flight.add_done_callback(partial(self._landed, job))
 
     def _start(self, job: FillJob) -> "asyncio.Future[Shared]":
         if not job.shared:
             return self._flights.start(None, self._run(job))
         flight = self._flights.start(job.key, self._run(job))
-        self._lead_flight(job, flight)
-        return flight
-
-    def _lead_flight(self, job: FillJob, flight: "asyncio.Future[Shared]") -> None:
-        """Let those who join ``flight`` hear what ``job`` brings as soon as its leader does."""
         self._leaders[job.key] = job.leader
         flight.add_done_callback(partial(self._landed, job))
+        return flight
 
-    def _landed(self, job: FillJob, _flight: "asyncio.Future[Shared]") -> None:
+    def _landed(self, job: FillJob, _flight: "asyncio.Future[Shared] | None" = None) -> None:
         if self._leaders.get(job.key) is job.leader:
             del self._leaders[job.key]
 

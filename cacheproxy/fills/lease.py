@@ -68,9 +68,9 @@ class RedisLeases:
 
     async def acquire(self, key: str, budget: Budget | None = None) -> Held | Taken:
         """The lease on ``key`` with a tag-clock stamp taken in the same step, or who has it. StateError."""
-        stamp = self._alone()
-        if stamp is not None:
-            return Held(key, "", stamp, vacant=True)
+        held = self.acquire_now(key)
+        if held is not None:
+            return held
         token = secrets.token_hex(16)
         entry = (key,) if self._beside_entries else ()
         keys = (*self._clock, self._lease(key), self._awaited(key), *entry)
@@ -89,9 +89,10 @@ class RedisLeases:
         self._keep(held)
         return held
 
-    def acquire_now(self, key: str) -> None:  # noqa: ARG002 - Redis takes its time
-        """Never without waiting."""
-        return
+    def acquire_now(self, key: str) -> Held | None:
+        """Held while there is no other replica to hold off; else None."""
+        stamp = self._alone()
+        return None if stamp is None else Held(key, "", stamp, vacant=True)
 
     async def wait(self, taken: Taken, patience_s: float) -> Waited:
         """Wait, holding no connection, until ``taken`` ends; at most ``patience_s``. Never raises StateError.

@@ -125,6 +125,8 @@ class Scenario:
     """Whether it is the express lane that asks."""
     at_once: bool = False
     """Whether the request goes to the origin at once."""
+    kept_later: bool = False
+    """Whether the store takes its time with what came of that."""
 
 
 GZIP, LONG = ("accept-encoding", "gzip"), ok(b"text " * 100, ("content-type", "text/plain"))
@@ -133,6 +135,9 @@ SCENARIOS = {
     "miss": Scenario("/thing", [ok(b"one")]),
     "miss-at-once": Scenario("/thing", [ok(b"one")], at_once=True),
     "miss-at-once-with-company": Scenario("/thing", [ok(b"one")], company=(SID,), at_once=True),
+    "miss-at-once-kept-later": Scenario(
+        "/thing", [ok(b"one")], company=(SID,), at_once=True, kept_later=True
+    ),
     "stream-at-once": Scenario("/thing", [drops(b"o", b"n", b"e")], at_once=True),
     "forward-at-once": Scenario("/plain", [ok(b"one")], at_once=True),
     "miss-with-company": Scenario("/thing", [ok(b"one")], company=(SID,)),
@@ -296,6 +301,8 @@ async def prepare(assemble: Callable[..., Any], scenario: Scenario, until: Async
     # Nothing is found at hand: all is read.
     house.store.peek = lambda *_: None
     house.store.local = False
+    if scenario.kept_later:
+        house.store.write_now = lambda _: False
     if scenario.crowded:
         await until.enter_async_context(governor.turn(0))
     if scenario.other_replica is not None:

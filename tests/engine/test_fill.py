@@ -77,6 +77,27 @@ async def test_a_fill_at_once_outlives_its_leader(house) -> None:
     assert ("HIT", 1) == ((await house.ask("/items/1"))["x-cache"], house.origin.count())
 
 
+async def test_a_store_that_is_slow_keeps_no_leader_waiting(house) -> None:
+    """He has the response while it is still being kept; those who came after him find it once it is."""
+    house.origin.at_once = True
+    house.store.write_now = lambda _: False
+    kept = asyncio.Event()
+
+    async def slowly(name: str) -> None:
+        if name == "write":
+            await kept.wait()
+
+    house.store.before = slowly
+    house.origin.script("/items/1", ok(b"one"))
+    leader, follower = await together(house, "/items/1", 2)
+    house.origin.release()
+    assert b"one" == (await leader).body
+    assert (1, False) == (len(house.flights), follower.done())
+    kept.set()
+    assert b"one" == (await follower).body
+    assert (0, 1) == (len(house.flights), house.origin.count())
+
+
 @pytest.mark.parametrize(
     "answer",
     [
