@@ -10,7 +10,7 @@ from cacheproxy.engine.record import Journal
 from cacheproxy.engine.repeating import Shelf, repeatable_hit
 from cacheproxy.engine.reply import Reply
 from cacheproxy.engine.represent import Forms, passing, represent
-from cacheproxy.engine.serve import reply_from, reply_through, reply_whole, wants_all, whole_seconds
+from cacheproxy.engine.serve import reply_fetched, reply_from, reply_through, wants_all, whole_seconds
 from cacheproxy.semantics.freshness import current_age
 from cacheproxy.storage.contract import Entry
 
@@ -54,7 +54,7 @@ class Replies:
                     exchange.x_cache = XCache.REVALIDATED
                 own = entry.fields if arrived is None or exchange.collapsed else arrived
                 if wants_all(exchange.request) and not _has_forms(exchange):
-                    return reply_whole(entry, own, age)
+                    return reply_fetched(entry, own, age)
                 shown = await self.shown(exchange, replace(entry, fields=own))
                 return reply_from(exchange.request, shown, age)
             case Passed(head, body, reason, gathered):

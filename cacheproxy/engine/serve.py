@@ -1,11 +1,14 @@
 """Replies made of stored responses. Pure."""
 
+from operator import attrgetter
+
 from cacheproxy.engine.reply import Reply, ReplyStream
 from cacheproxy.invalidation.tags import STRIPPED
 from cacheproxy.semantics.conditional import CONDITIONS, not_modified, not_modified_fields
 from cacheproxy.semantics.fields import Fields, Pair
 from cacheproxy.semantics.forwarding import response_fields
 from cacheproxy.semantics.head import RequestHead, ResponseHead
+from cacheproxy.semantics.memo import ByIdentity
 from cacheproxy.semantics.plan import Stored, may_serve_on_error
 from cacheproxy.semantics.ranges import covers, select
 from cacheproxy.semantics.rules import CacheRules
@@ -41,6 +44,12 @@ def reply_whole(entry: Entry, fields: Fields, age: bytes | None) -> Reply:
     return Reply(entry.status, _aged(fields, age), entry.body)
 
 
+def reply_fetched(entry: Entry, fields: Fields, age: bytes | None) -> Reply:
+    """All of ``entry``, which came just now with ``fields``: they are the same object where their head came before."""
+    shown = _shown_lately.of(fields) or _shown_lately.keep(fields, outward(fields))
+    return Reply(entry.status, shown if age is None else shown.plus((b"age", age)), entry.body)
+
+
 def may_stand_in(request: RequestHead, stored: Stored, rules: CacheRules, now: float) -> bool:
     """Whether ``stored`` may answer ``request`` in place of the origin's error (RFC 5861 §4): no part for the whole."""
     return (stored.status != 206 or covers(stored, request)) and may_serve_on_error(stored, rules, now)
@@ -64,3 +73,6 @@ def outward(fields: Fields) -> Fields:
 def _aged(fields: Fields, age: bytes | None) -> Fields:
     shown = outward(fields)
     return shown if age is None else shown.plus((b"age", age))
+
+
+_shown_lately: ByIdentity[Fields, Fields] = ByIdentity(256, attrgetter("is_long"))
