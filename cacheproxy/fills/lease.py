@@ -83,7 +83,8 @@ class RedisLeases:
             raise
         if not ours:
             holder, left_ms = rest
-            return Taken(key, holder.decode(), expires_in_s=max(0, left_ms) / 1000)
+            # another program's value may be any bytes: it is waited for until it runs out
+            return Taken(key, holder.decode("latin-1"), expires_in_s=max(0, left_ms) / 1000)
         epoch, at_us, vacant = rest
         held = Held(key, token, Stamp(epoch.decode(), int(at_us)), vacant=bool(vacant))
         self._keep(held)

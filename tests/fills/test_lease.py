@@ -267,6 +267,17 @@ async def test_acquiring_keeps_to_the_budget(fresh_valkey):
     await roles.aclose()
 
 
+async def test_what_another_program_put_in_a_leases_place_does_no_harm(roles):
+    """Bytes that are no token are waited for until they run out, and give way where they never would."""
+    leases, place = RedisLeases(roles.cache, "test", 30), Layout("test").lease("k")
+    await roles.cache.call("SET", place, b"\xff", "PX", 50)
+    taken = await leases.acquire("k")
+    assert await leases.wait(taken, 60) is Waited.LOST
+    await roles.cache.call("SET", place, b"\xff")
+    assert isinstance(await leases.acquire("k"), Held)
+    await leases.aclose()
+
+
 async def test_malformed_wake_ups_are_nobodys(redis_pair):
     """What is not an outcome wakes nobody."""
     pair = redis_pair(30)

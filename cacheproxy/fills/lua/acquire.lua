@@ -5,12 +5,12 @@
 
 local LEASE, AWAITED = KEYS[3], KEYS[4]
 local holder = redis.pcall('GET', LEASE)
-if type(holder) == 'table' then
-  redis.call('DEL', LEASE) -- not of our making
+local left = holder and redis.call('PTTL', LEASE)
+if type(holder) == 'table' or left == -1 then
+  redis.call('DEL', LEASE) -- not of our making: of another type, or without an end
   holder = false
 end
 if holder then
-  local left = redis.call('PTTL', LEASE)
   -- Only a lease that somebody waits for is told of when it ends, a while past its age: its holder may run late.
   redis.call('SET', AWAITED, holder, 'PX', math.max(left, 0) + 1000)
   return {0, holder, left}
