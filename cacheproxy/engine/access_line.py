@@ -23,9 +23,10 @@ def moment(now: float) -> str:
 
 
 class LineForm(NamedTuple):
-    """A line but for what each request has of its own: its id, its times, its client, and the moment."""
+    """A line but for what each request has of its own: its id, its path, its times, its client, and the moment."""
 
     before_id: str
+    before_path: str
     before_duration: str
     before_upstream: str
     before_client: str
@@ -34,13 +35,14 @@ class LineForm(NamedTuple):
 
     @classmethod
     def of(cls, line: Mapping[str, object]) -> Self:
-        """The form of lines like the one with these fields, of which the client must be one."""
-        blank = {**line, "request_id": _OPEN, "duration_ms": _OPEN, "upstream_ms": _OPEN, "client": _OPEN}
+        """The form of lines like the one with these fields, of which path and client must be two."""
+        blank = {**line, **dict.fromkeys(("request_id", "path", "duration_ms", "upstream_ms", "client"), _OPEN)}
         return cls(*ENCODED({**blank, "event": "request", "level": "info", "at": _OPEN}).split(_CUT))
 
-    def filled(self, request_id: str, client: str, took_ms: float, now: float) -> str:
+    def filled(self, request_id: str, client: str, path: str, took_ms: float, now: float) -> str:
         """The line of one request, which the origin took ``took_ms`` for. Neither id nor client need be quoted."""
         return (
-            f'{self.before_id}"{request_id}"{self.before_duration}{took_ms!r}{self.before_upstream}{took_ms!r}'
+            f'{self.before_id}"{request_id}"{self.before_path}{ENCODED(path)}'
+            f"{self.before_duration}{took_ms!r}{self.before_upstream}{took_ms!r}"
             f'{self.before_client}"{client}"{self.before_at}"{moment(now)}"{self.end}'
         )

@@ -68,6 +68,7 @@ def pass_plan_of(exchange: Exchange, active: Active, alone: FillJob | None = Non
         active=active,
         sent=exchange.request if alone is None else fetch_of(alone),
         carried=_carried(exchange),
+        any_target=exchange.route.cache is None and exchange.request.method in {"GET", "HEAD"},
         alone=alone,
     )
 
@@ -116,7 +117,15 @@ class PassForwarder:
         return replace(plan, exchange=exchange, alone=alone), prepared
 
     def begin(
-        self, plan: PassPlan, prepared: Prepared, carried: bytes, given_id: bytes | None, client: str, content: bytes
+        self,
+        plan: PassPlan,
+        prepared: Prepared,
+        *,
+        carried: bytes,
+        given_id: bytes | None,
+        client: str,
+        path: str,
+        content: bytes,
     ) -> Dispatched | None:
         """Send it on with the lines that are ``carried``; None where that cannot be done at once.
 
@@ -128,7 +137,7 @@ class PassForwarder:
             return None
         request_id = self._request_ids.new() if given_id is None else self._request_ids.of(given_id).encode()
         sent = self._origin.begin(prepared, b"%bx-request-id: %b\r\n" % (carried, request_id), content)
-        return None if sent is None else Dispatched(plan, sent, request_id, client, started)
+        return None if sent is None else Dispatched(plan, sent, request_id, client, path, started)
 
     def effects_of(self, dispatched: Dispatched, head: ResponseHead) -> Effects | None:
         """What the answer ``head`` brings about; None where the ordinary way has to see to that.
@@ -156,9 +165,8 @@ class PassForwarder:
         if effects.reason is not None:
             event(Event.HIT_FOR_MISS)
             event(Event.NOT_STORED, effects.reason)
-        self._journal.again(
-            effects.noted, dispatched.request_id, dispatched.client, self._monotonic() - dispatched.started
-        )
+        seconds = self._monotonic() - dispatched.started
+        self._journal.again(effects.noted, dispatched.request_id, dispatched.client, dispatched.path, seconds)
         return True
 
     def reply(self, dispatched: Dispatched, head: ResponseHead, content: bytes, effects: Effects) -> Reply:

@@ -22,6 +22,8 @@ class PassPlan:
     """What goes on, less its id."""
     carried: frozenset[bytes]
     """The request fields that merely go on: requests that differ in them alone go the same way."""
+    any_target: bool
+    """Whether it is the same for all targets of its route, whatever their paths and queries say."""
     alone: FillJob | None = None
     """The fill that it was, where the cache had a part in it, and knew that nobody could share it."""
 
@@ -34,5 +36,6 @@ class Dispatched(NamedTuple):
     request_id: bytes
     client: str
     """Its address."""
+    path: str
     started: float
     """Monotonic."""

@@ -93,18 +93,23 @@ class Journal:
         tally = self._recorder.tally(**_labels(exchange))
         return Repeated(exchange, status, tally, LineForm.of(_line(exchange, status, 0.0)))
 
-    def again(self, repeated: Repeated, request_id: bytes, client: str, seconds: float) -> None:
+    def again(self, repeated: Repeated, request_id: bytes, client: str, path: str, seconds: float) -> None:
         """Note one more that is ``repeated``, for ``client``. It took ``seconds``, all of them the origin's."""
         repeated.tally.add(seconds)
         if self._lines is AccessLog.OFF:
             return
         if self._write_line is None:
-            identity = replace(repeated.exchange.identity, client_ip=client)
-            exchange = replace(repeated.exchange, request_id=request_id.decode(), identity=identity, upstream_s=seconds)
+            exchange = replace(
+                repeated.exchange,
+                request=repeated.exchange.request.with_target(path.encode("latin-1")),
+                request_id=request_id.decode(),
+                identity=replace(repeated.exchange.identity, client_ip=client),
+                upstream_s=seconds,
+            )
             self._write(exchange, repeated.status, seconds)
         else:
             took_ms = round(seconds * 1000, 3)
-            self._write_line(repeated.form.filled(request_id.decode(), client, took_ms, self._clock.now()))
+            self._write_line(repeated.form.filled(request_id.decode(), client, path, took_ms, self._clock.now()))
 
     def refused(self, reason: str) -> None:
         """Note that a request was refused for what it was: ``reason`` is the code of its ClientError."""

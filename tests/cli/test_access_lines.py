@@ -105,7 +105,7 @@ def test_a_line_is_the_one_that_structlog_writes(lines: Taken) -> None:
 
 
 def test_a_line_that_is_repeated_is_that_of_a_request_answered_alike(lines: Taken) -> None:
-    """Put together from its parts it says what the whole would: its own id, times and client, and the rest."""
+    """Put together from its parts it says what the whole would: its own id, path, times and client, and the rest."""
     log_as_json("info")
     both = journal(lines, aside=False), journal(lines, aside=True)
 
@@ -114,19 +114,24 @@ def test_a_line_that_is_repeated_is_that_of_a_request_answered_alike(lines: Take
         first=EXCHANGES,
         status=st.integers(100, 599),
         client=st.ip_addresses().map(str) | st.just("unix"),
+        path=st.binary(min_size=1, max_size=8).map(lambda path: path.replace(b"?", b"").decode("latin-1") or "/"),
         took_s=st.floats(0, 1e4),
     )
-    def check(exchange: Exchange, first: Exchange, status: int, client: str, took_s: float) -> None:
+    def check(exchange: Exchange, first: Exchange, status: int, client: str, path: str, took_s: float) -> None:
         lines.clear()
         identity = replace(exchange.identity, client_ip="192.0.2.1")
-        alike = replace(exchange, request_id=first.request_id, upstream_s=first.upstream_s, identity=identity)
+        request = exchange.request.with_target(b"/another")
+        alike = replace(
+            exchange, request_id=first.request_id, upstream_s=first.upstream_s, identity=identity, request=request
+        )
         for each in both:
-            each.again(each.repeating(alike, status), exchange.request_id.encode(), client, took_s)
+            each.again(each.repeating(alike, status), exchange.request_id.encode(), client, path, took_s)
         through, aside = map(told, lines)
         assert list(through.items()) == list(aside.items())
-        assert (exchange.request_id, client, round(took_s * 1000, 3)) == (
+        assert (exchange.request_id, client, path, round(took_s * 1000, 3)) == (
             aside["request_id"],
             aside["client"],
+            aside["path"],
             aside["duration_ms"],
         )
 

@@ -103,7 +103,7 @@ async def _begun(house, target: str) -> tuple[RequestHead, Dispatched, Sent]:
     assert plan is not None
     sent = Sent()
     head = RequestHead(method="GET", target=target.encode(), authority=b"example.com")
-    return head, Dispatched(plan, sent, b"its-id", "192.0.2.1", house.clock.monotonic()), sent
+    return head, Dispatched(plan, sent, b"its-id", "192.0.2.1", "/plain/1", house.clock.monotonic()), sent
 
 
 async def test_what_was_sent_on_in_vain_is_given_up(house) -> None:

@@ -477,6 +477,88 @@ def _in_any_order(got: bytes) -> tuple[list[tuple[bytes, list[bytes]]], bytes]:
     return [(b"", lines[:1]), *told], content
 
 
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+async def test_targets_of_one_route_go_the_same_way(start: Start, method: bytes) -> None:
+    """Each is asked for as it is spelled, and has a line of its own in the log."""
+    house = await start(access_log="all")
+    house.origin.answer = ANSWERS["empty"]
+    raw = GET.replace(b"GET", method) + b"\r\n"
+    await house.known(raw)
+    targets = [b"/b", b"/a?x=1&y=%22", b"/c/~d", b'/~"', b"/d/"]
+    with capture_logs() as lines:
+        quick = [await house.ask(raw.replace(b"/a", target)) for target in targets]
+    assert 0 == house.handled
+    with pytest.MonkeyPatch.context() as patch, capture_logs() as ordinary_lines:
+        patch.setattr(house.application.edge.pass_lane, "begin", lambda *_, **__: None)
+        ordinary = [await house.ask(raw.replace(b"/a", target)) for target in targets]
+    assert [OWN_ID.sub(b"", answer) for answer in ordinary] == [OWN_ID.sub(b"", answer) for answer in quick]
+    told = [_in_any_order(got) for got in house.origin.got]
+    assert told[: len(targets)] == told[len(targets) :]
+    assert [line["path"] for line in ordinary_lines] == [line["path"] for line in lines]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"/items/1",
+        b"/limited/1",
+        b"/mine/1",
+        b"/hot/1",
+        b"http://a.example/b",
+        b"//b",
+        b"/b/../items/1",
+        b"/b%2f1",
+        b"/%2e/b",
+    ],
+)
+async def test_targets_of_other_routes_do_not(house: House, target: bytes) -> None:
+    """What is cached, limited or refused is found by its own route, and so is what is spelled oddly."""
+    await house.known(GET + b"\r\n")
+    asked = GET.replace(b"/a", target) + b"\r\n"
+    quick = await house.ask(asked)
+    handled = house.handled
+    house.application.edge.pass_lane.clear()
+    ordinary = await house.ask(asked)
+    status = ordinary[9:12]
+    assert (status, b"x-cache: BYPASS" in ordinary or handled == 1) == (quick[9:12], True)
+    if handled == 0:
+        first, second = (_in_any_order(got) for got in house.origin.got)
+        assert first == second
+
+
+@pytest.mark.parametrize("target", [b"/b#c", b"/b c", b"/b\x00", b"/b\x7f", b"/b\x80", b"b", b"*", b"/b HTTP/1.0 "])
+async def test_a_target_that_the_ordinary_way_refuses_is_refused(house: House, target: bytes) -> None:
+    """It is read as strictly as ever."""
+    await house.known(GET + b"\r\n")
+    answer = await house.ask(GET.replace(b"/a", target) + b"\r\n")
+    assert (b"400", []) == (answer[9:12], house.origin.got)
+
+
+async def test_a_target_is_routed_for_its_host(start: Start) -> None:
+    """A route may be for one host alone: another's is no reason to go the same way."""
+    limited = '{name: limited, match: "/limited/{rest:path}"'
+    house = await start(text=POLICY.replace(limited, '{name: limited, match: "a.example/limited/{rest:path}"'))
+    for host, handled in ((b"a.example", 1), (b"b.example", 0)):
+        raw = GET.replace(b"a.example", host)
+        await house.known(raw + b"\r\n")
+        await house.ask(raw.replace(b"/a HTTP", b"/limited/1 HTTP") + b"\r\n")
+        assert handled == house.handled
+
+
+async def test_a_target_whose_answers_nobody_can_share_stands_for_no_other(house: House) -> None:
+    """What is known of one key is not known of the next."""
+    await _hot(house)
+    await house.ask(HOT.replace(b"/hot/1", b"/hot/2"))
+    assert house.handled == 1
+
+
+async def test_an_older_version_asks_for_itself(house: House) -> None:
+    """Its answer ends the connection."""
+    await house.known(GET + b"\r\n")
+    answer = await house.ask(GET.replace(b"/a HTTP/1.1", b"/b HTTP/1.0") + b"\r\n")
+    assert (1, True) == (house.handled, b"connection: close" in answer)
+
+
 @pytest.mark.parametrize(
     "lines",
     [
