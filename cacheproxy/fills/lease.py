@@ -10,6 +10,7 @@ from cacheproxy.errors import StateError
 from cacheproxy.fills.contract import Held, Taken, Waited
 from cacheproxy.fills.waiters import Waiters
 from cacheproxy.redis_link.contract import Budget, Link
+from cacheproxy.redis_link.errors import Lost
 from cacheproxy.redis_link.scripts import load_script, script
 from cacheproxy.semantics.tag_clock import Stamp
 
@@ -18,6 +19,9 @@ _ACQUIRE = script("acquire", with_clock(load_script(_LUA, "acquire").source))
 _RENEW = load_script(_LUA, "renew")
 _RELEASE = script("release", lua("tell") + load_script(_LUA, "release").source)
 _FORGO_S = 1.0
+_AGAIN_S = 0.1
+_MOST_OWED = 1024
+_NEVER_SENT = {Lost.OPEN, Lost.REFUSED}
 _RENEWALS = 3
 """In each age, so that one may fail and another be late."""
 
@@ -32,8 +36,8 @@ def _no_stamp() -> None:
 class RedisLeases:
     """A contract.Leases in Redis. A holder that dies keeps its lease for ``age_s``, and one that lives ``longest_s``.
 
-    Owns one task while leases are held, and one for each that it may hold unknown to itself. ``time_us`` stands in for
-    Redis TIME in tests.
+    Owns one task while leases are held, and one while Redis may have some that are ours and have ended. ``time_us``
+    stands in for Redis TIME in tests.
     """
 
     def __init__(
@@ -64,7 +68,9 @@ class RedisLeases:
         self._renewed_until: dict[str, tuple[Held, float]] = {}
         """By token."""
         self._renewing: asyncio.Task[None] | None = None
-        self._forgoing: set[asyncio.Task[None]] = set()
+        self._owed: dict[str, tuple[str, Waited]] = {}
+        """By token: key and outcome of what Redis has not heard of yet."""
+        self._settling: asyncio.Task[None] | None = None
 
     async def acquire(self, key: str, budget: Budget | None = None) -> Held | Taken:
         """The lease on ``key`` with a tag-clock stamp taken in the same step, or who has it. StateError."""
@@ -78,8 +84,9 @@ class RedisLeases:
         try:
             # the token is random: a clock that must be made may have it for its epoch
             ours, *rest = await self._link.run(_ACQUIRE, keys, (token, time_us, token, self._age_ms), budget)
-        except BaseException:
-            self._forgo(key, token)
+        except BaseException as error:
+            if not (isinstance(error, StateError) and error.reason in _NEVER_SENT):
+                self._owe(key, token, Waited.LOST)  # Redis may give it, now or late, and nobody should wait for us then
             raise
         if not ours:
             holder, left_ms = rest
@@ -105,10 +112,13 @@ class RedisLeases:
     async def release(self, held: Held, outcome: Waited) -> None:
         """Give the lease back and wake those who wait with ``outcome``, behind what was written before.
 
-        Nobody waits for that to be done: what Redis does not take runs out by itself.
+        Nobody waits for that to be done. While Redis is away it is owed; what is lost on its way runs out by itself.
         """
         self._renewed_until.pop(held.token, None)
-        self._link.post(_RELEASE, *self._release_of(held.key, held.token, outcome))
+        if self._link.up:
+            self._link.post(_RELEASE, *self._release_of(held.key, held.token, outcome))
+        else:
+            self._owe(held.key, held.token, outcome)
 
     def hear(self, members: Mapping[str, object]) -> None:
         """A message of kind ``wake`` came on the bus."""
@@ -121,25 +131,44 @@ class RedisLeases:
 
     async def aclose(self) -> None:
         """Renew nothing any more."""
-        if self._renewing is not None:
-            self._renewing.cancel()
-        if ending := {*self._forgoing, *([self._renewing] if self._renewing is not None else [])}:
+        ending = [task for task in (self._renewing, self._settling) if task is not None]
+        if self._settling is not None:
+            await asyncio.wait([self._settling], timeout=_FORGO_S)
+        for task in ending:
+            task.cancel()
+        if ending:
             await asyncio.wait(ending)
 
     @property
     def _age_ms(self) -> int:
         return int(self._age_s * 1000)
 
-    def _forgo(self, key: str, token: str) -> None:
-        """Redis may have given the lease after we had ceased to wait for that: nobody should wait for us then."""
-        task = asyncio.get_running_loop().create_task(self._give_back(key, token))
-        self._forgoing.add(task)
-        task.add_done_callback(self._forgoing.discard)
+    def _owe(self, key: str, token: str, outcome: Waited) -> None:
+        self._owed[token] = key, outcome
+        if len(self._owed) > _MOST_OWED:
+            del self._owed[next(iter(self._owed))]
+        if self._settling is None:
+            self._settling = asyncio.get_running_loop().create_task(self._settle(), name="leases owed")
 
-    async def _give_back(self, key: str, token: str) -> None:
+    async def _settle(self) -> None:
+        """A Redis that hung does what it was asked before when it goes on: it is told until it has heard."""
+        try:
+            while self._owed:
+                token, (key, outcome) = next(iter(self._owed.items()))
+                if self._link.up and await self._heard(key, token, outcome):
+                    self._owed.pop(token, None)
+                else:
+                    await asyncio.sleep(_AGAIN_S)
+        finally:
+            self._settling = None
+
+    async def _heard(self, key: str, token: str, outcome: Waited) -> bool:
         budget = Budget(asyncio.get_running_loop().time() + _FORGO_S)
-        with contextlib.suppress(StateError):
-            await self._link.run(_RELEASE, *self._release_of(key, token, Waited.LOST), budget)
+        try:
+            await self._link.run(_RELEASE, *self._release_of(key, token, outcome), budget)
+        except StateError as error:
+            return error.reason == Lost.ERROR
+        return True
 
     def _release_of(self, key: str, token: str, outcome: Waited) -> tuple[Sequence[str], Sequence[str]]:
         """The script's keys and arguments."""

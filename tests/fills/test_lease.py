@@ -324,3 +324,23 @@ async def test_no_leases_gives_every_lease():
     assert one.stamp == two.stamp == Stamp("e", 7)
     assert await leases.wait(Taken("k", ""), 60) is Waited.LOST
     await leases.release(one, Waited.FILLED)
+
+
+async def test_a_lease_given_by_a_redis_that_hung_is_given_back(fresh_valkey):
+    """It goes on with what it was asked before, for a replica that ceased to wait long ago: nobody waits for it."""
+    roles = connect(fresh_valkey.url, Tuning(limit_s=0.05))
+    leases = RedisLeases(roles.cache, "test", 300)
+    assert isinstance(await leases.acquire("before"), Held)
+    fresh_valkey.pause()
+    for number in range(3):
+        with pytest.raises(StateError):
+            await leases.acquire(f"k{number}")
+    assert not roles.cache.up
+    await asyncio.sleep(1.2)  # longer than any call waits
+    fresh_valkey.resume()
+    with fresh_valkey.client() as server:
+        keys = [Layout("test").lease(f"k{number}") for number in range(3)]
+        while not roles.cache.up or server.exists(*keys):  # noqa: ASYNC110 - it is said in another process
+            await asyncio.sleep(0.01)
+    await leases.aclose()
+    await roles.aclose()
