@@ -16,7 +16,7 @@ class Event(StrEnum):
     HIT_FOR_MISS = "hit-for-miss"
     """No label: a key remembered as not storable."""
     INVALIDATION = "invalidation"
-    """source: ``write, event, api, response``."""
+    """source: ``write, purge, event, plain``."""
     EVENT_DROPPED = "event-dropped"
     """reason: why an invalidation event was not understood."""
     BUS_GAP = "bus-gap"

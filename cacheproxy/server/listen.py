@@ -1,6 +1,7 @@
 """The listeners: the edge and the admin port in one event loop, started together and drained in order."""
 
 import asyncio
+import errno
 import functools
 import signal
 import socket
@@ -23,6 +24,12 @@ log = structlog.get_logger()
 IDLE_S = 1.0
 """For how long, once a stop was asked for, clients that keep connections may send a request that crosses our close."""
 LOOK_S = 0.05
+_ADVICE = {
+    errno.EADDRINUSE: "choose another port or stop what uses this one",
+    errno.EADDRNOTAVAIL: "this machine has no such address: choose one of its own, or 0.0.0.0 for all",
+    errno.EACCES: "ports under 1024 are for root or CAP_NET_BIND_SERVICE: choose a higher one",
+}
+"""What an operator can do about an address that is refused, by error number."""
 
 AsgiApp = Callable[..., Any]
 
@@ -85,8 +92,8 @@ def bind(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        message = f"cannot listen on {host}:{port}: {error.strerror}; choose another port or stop what uses this one"
-        raise ListenError(message) from error
+        advice = _ADVICE.get(error.errno or 0, "choose another address")
+        raise ListenError(f"cannot listen on {host}:{port}: {error.strerror}; {advice}") from error
     sock.listen(2048)
     sock.setblocking(False)  # noqa: FBT003 - socket's own
     return sock

@@ -5,6 +5,7 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 import pytest
@@ -30,9 +31,9 @@ def eventually(check: Callable[[], bool], within_s: float = 5.0) -> bool:
 
 
 async def many(urls: list[str], **kwargs: object) -> list[httpx.Response]:
-    """All at once."""
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(trust_env=False, timeout=30, limits=limits) as client:
+    """All at once, by as many clients: none sends a cookie that another was given."""
+    limits, no_cookies = httpx.Limits(max_connections=None), CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    async with httpx.AsyncClient(trust_env=False, timeout=30, limits=limits, cookies=no_cookies) as client:
         return await asyncio.gather(*(client.get(url, **kwargs) for url in urls))  # type: ignore[arg-type]
 
 

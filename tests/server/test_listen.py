@@ -1,0 +1,39 @@
+"""What an operator is told of an address that cannot be listened on."""
+
+import errno
+import socket
+
+import pytest
+
+from cacheproxy.server.listen import ListenError, bind
+
+
+def test_a_port_in_use_is_to_be_freed_or_another_chosen() -> None:
+    """The address is named, and both ways out are."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ListenError, match=rf"127\.0\.0\.1:{port}: .*choose another port or stop what uses"):
+            bind("127.0.0.1", port)
+
+
+def test_an_address_of_another_machine_is_no_matter_of_ports() -> None:
+    """TEST-NET-1 (RFC 5737) is nobody's."""
+    with pytest.raises(ListenError, match="this machine has no such address"):
+        bind("192.0.2.1", 8000)
+
+
+def test_a_privileged_port_says_who_may_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel refuses it to an ordinary user."""
+
+    def refuse(_socket: socket.socket, _address: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(ListenError, match=r"127\.0\.0\.1:80: Permission denied; ports under 1024"):
+        bind("127.0.0.1", 80)
+
+
+def test_a_name_is_no_address() -> None:
+    """What is no address has no advice of its own."""
+    with pytest.raises(ListenError, match="choose another address"):
+        bind("no-such-name.invalid", 8000)
