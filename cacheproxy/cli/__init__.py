@@ -3,6 +3,9 @@
 import os
 import sys
 
+_INTERRUPTED = 130
+"""As shells have it, and typer."""
+
 
 def main() -> None:
     """Run the command that the arguments name. Exits with 0, with 1 if it found something, with 2 if misused."""
@@ -19,6 +22,8 @@ def main() -> None:
     except CacheproxyError as error:
         print(f"cacheproxy: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
 
 
 def _run() -> None:

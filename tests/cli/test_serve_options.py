@@ -59,6 +59,20 @@ def test_what_is_not_plain_is_left_to_the_library(arguments: list[str]) -> None:
     assert serve_options(arguments) is None
 
 
+@pytest.mark.parametrize("arguments", [["--redis", "none"], ["--redis=none", "--"]], ids=["plain", "by-library"])
+def test_an_interrupted_start_is_no_fault(arguments: list[str], monkeypatch) -> None:
+    """Before the server hears signals, too: the exit status says so, and there is no traceback."""
+
+    def interrupted(_: Settings) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cacheproxy.cli.serve.run", interrupted)
+    monkeypatch.setattr(sys, "argv", ["cacheproxy", "serve", *arguments])
+    with pytest.raises(SystemExit) as exited:
+        cacheproxy.cli.main()
+    assert 130 == exited.value.code
+
+
 def test_it_knows_every_option() -> None:
     """One that the library reads is read here, too."""
     command = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]
