@@ -224,3 +224,21 @@ def test_two_replicas_on_one_machine_have_two_names() -> None:
     """The name is the host's and something random, unless it is given."""
     assert Settings.load().instance_id != Settings.load().instance_id
     assert Settings.load(instance_id="a").instance_id == "a"
+
+
+@pytest.mark.parametrize(
+    ("environ", "redis"),
+    [
+        ({"CACHEPROXY_REDIS": "redis://ours", "REDIS_URL": "redis://anybodys"}, "redis://ours"),
+        ({"CACHEPROXY_REDIS": "", "REDIS_URL": "redis://anybodys"}, "redis://anybodys"),
+        ({"cacheproxy_redis": "redis://small"}, "redis://small"),
+        ({"cacheproxy_redis": "", "REDIS_URL": ""}, "embedded"),
+    ],
+    ids=["the-first-name-wins", "empty-says-nothing", "case-does-not-matter", "nothing-said"],
+)
+def test_which_variable_counts(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], redis: str) -> None:
+    """Our own name before the customary one, in any case, unless it is empty."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    urls = Settings.load().redis_urls()
+    assert redis == (urls if isinstance(urls, str) else urls["cache"])
