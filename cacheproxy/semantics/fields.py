@@ -76,6 +76,12 @@ class Fields:
         """These fields with exactly one line of ``name``, at the end."""
         return Fields([*[pair for pair in self.pairs if pair[0] != name], (name, value)])
 
+    def with_value(self, name: bytes, value: bytes) -> "Fields":
+        """These fields with ``value`` in each line of ``name``, in its place."""
+        same = Fields([(name, value) if pair[0] == name else pair for pair in self.pairs])
+        same._known = self._known
+        return same
+
     def __contains__(self, name: object) -> bool:
         """Whether a line of ``name`` is present."""
         return name in (self._known or self.names())

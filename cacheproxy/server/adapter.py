@@ -9,8 +9,9 @@ from cacheproxy.semantics.authority import without_own_port
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.memo import recurring
 from cacheproxy.server.forwarded import UNIX, believable, client_address, forwarding_fields, is_trusted
-from cacheproxy.server.head import Framing, parse_head, split_target
+from cacheproxy.server.head import NO_ID, Framing, parse_head, split_request_id, split_target
 
+_REQUEST_ID = b"x-request-id"
 MEMO_HEADS = 1024
 MEMO_HEAD_BYTES = 4096
 """Longer heads are read each time, so that the memo stays small."""
@@ -31,7 +32,8 @@ class Arrived(NamedTuple):
 class Adapter:
     """Reads heads for one listener. What was read more than once lately from the same peer is not read again.
 
-    That is so for whole heads, and for heads less their targets: one client asks for many things in the same words.
+    That is so for whole heads, and for heads less their targets, and less the ids that somebody on the way gives each
+    request: one client asks for many things in the same words.
     """
 
     def __init__(self, engine: Engine, port: int) -> None:
@@ -39,7 +41,8 @@ class Adapter:
         self._engine = engine
         self._port = port
         self._read_lately = recurring(self._read_by_parts, MEMO_HEADS)
-        self._rest_lately = lru_cache(maxsize=MEMO_HEADS)(self._read)
+        self._rest_lately = recurring(self._read_rest, MEMO_HEADS)
+        self._unnamed_lately = lru_cache(maxsize=MEMO_HEADS)(self._read)
         self.trusts = lru_cache(maxsize=MEMO_HEADS)(self._trusts)
         """Whether a peer (an address, empty for a unix socket) is a proxy that is believed."""
 
@@ -50,7 +53,8 @@ class Adapter:
     def forget(self) -> None:
         """Read every head anew: the policy has changed."""
         self._read_lately = recurring(self._read_by_parts, MEMO_HEADS)
-        self._rest_lately.cache_clear()
+        self._rest_lately = recurring(self._read_rest, MEMO_HEADS)
+        self._unnamed_lately.cache_clear()
         self.trusts.cache_clear()
 
     def understand(self, request: RequestHead, peer: str) -> tuple[RequestHead, Client]:
@@ -88,6 +92,18 @@ class Adapter:
         if arrived.framing.upgrades:
             return self._read(raw, scheme, peer)  # whose head must fit whole into what reads it next
         return Arrived(arrived.request.with_target(target), arrived.framing, arrived.client, scheme, peer)
+
+    def _read_rest(self, raw: bytes, scheme: str, peer: str) -> Arrived:
+        """What ``raw`` says. If it names its request, that name aside it is as others of its client."""
+        split = split_request_id(raw)
+        if split is None:
+            return self._read(raw, scheme, peer)
+        request_id, unnamed = split
+        arrived = self._unnamed_lately(unnamed, scheme, peer)
+        fields = arrived.request.fields
+        if fields.all(_REQUEST_ID) != [NO_ID]:
+            return self._read(raw, scheme, peer)
+        return arrived._replace(request=arrived.request.with_fields(fields.with_value(_REQUEST_ID, request_id)))
 
     def _read(self, raw: bytes, scheme: str, peer: str) -> Arrived:
         request, framing = parse_head(raw, scheme)

@@ -33,6 +33,9 @@ _HEAD = re.compile(
 _ORIGIN_FORM = re.compile(rb"(?P<method>" + _TOKEN + rb") (?P<target>/[\x21\x22\x24-\x7e]*) (?=HTTP/1\.[01]\r\n)")
 _AUTHORITY = re.compile(rb"(?:[A-Za-z0-9\-._~]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://(?P<authority>[^/?]*)(?P<target>.*)")
+_ID_LINE = re.compile(rb"\r\n(?i:x-request-id): ?([A-Za-z0-9._:/+=@-]{1,128})(?=\r\n)")
+NO_ID = b"-"
+"""Stands for the id that a head gives its request."""
 LENGTH = re.compile(rb"[0-9]{1,18}")
 MAX_PASSES = 8
 """How often a request may have come by a sidecar: more is a loop, which would take all connections."""
@@ -101,6 +104,12 @@ def split_target(raw: bytes) -> tuple[bytes, bytes] | None:
     except httptools.HttpParserError:
         return None
     return line["target"], b"%b / %b" % (line["method"], raw[line.end() :])
+
+
+def split_request_id(raw: bytes) -> tuple[bytes, bytes] | None:
+    """The id in the head ``raw``, and that head with ``NO_ID`` in its place; None where it has none of a usual form."""
+    line = _ID_LINE.search(raw)
+    return None if line is None else (line[1], raw[: line.start(1)] + NO_ID + raw[line.end(1) :])
 
 
 def parse_head(raw: bytes, scheme: str = "http") -> tuple[RequestHead, Framing]:

@@ -89,6 +89,10 @@ LINES = (
     b"Host: a.example\r\nContent-Length: 3\r\nExpect: 100-continue\r\n",
     b"Host: a.example\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n",
     b"Host: a.example\r\nX : 1\r\n",
+    b"Host: a.example\r\nX-Request-ID: one-2\r\nX: 1\r\n",
+    b"Host: a.example\r\nX-Request-ID: one\r\nX-REQUEST-ID:\t two,\r\n",
+    b"Host: a.example\r\nX-Request-ID: one\r\nx-request-id:-\r\n",
+    b"X: 1\nX-Request-ID: one\r\nHost: a.example\r\n",
     b"X: 1\r\n",
 )
 
@@ -120,10 +124,20 @@ def test_a_target_is_read_apart_as_it_is_in_its_head(
 
 
 def test_heads_that_differ_in_their_targets_share_what_else_was_read() -> None:
-    """So that what follows from their fields can be remembered by those."""
+    """From the second on, so that what follows from their fields can be remembered by those."""
     reader, head = adapter(), b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n"
-    one, other = (reader.read(head % target, "http", CLIENT).request for target in (b"/a", b"/b?c"))
+    _, one, other = (reader.read(head % target, "http", CLIENT).request for target in (b"/", b"/a", b"/b?c"))
     assert (b"/a", b"/b?c", True) == (one.target, other.target, one.fields is other.fields)
+
+
+def test_heads_that_differ_in_their_ids_are_told_apart() -> None:
+    """What else they say is read once for all of them, and they keep their order."""
+    reader, head = adapter(), b"GET /%d HTTP/1.1\r\nHost: a\r\nX-Request-Id: %b\r\nConnection: close\r\n\r\n"
+    heads = [head % named for named in enumerate((b"a", b"-", b"b"))]
+    read = [reader.read(head, "http", CLIENT) for head in heads]
+    assert read == [reader._read(head, "http", CLIENT) for head in heads]
+    assert [b"a", b"-", b"b"] == [arrived.request.fields.get(b"x-request-id") for arrived in read]
+    assert read[0].framing is read[2].framing
 
 
 def test_a_new_policy_reads_anew() -> None:
