@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from cacheproxy.client.wire import Layout, lua, with_clock
 from cacheproxy.errors import StateError
@@ -71,6 +72,7 @@ class RedisLeases:
         self._owed: dict[str, tuple[str, Waited]] = {}
         """By token: key and outcome of what Redis has not heard of yet."""
         self._settling: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def acquire(self, key: str, budget: Budget | None = None) -> Held | Taken:
         """The lease on ``key`` with a tag-clock stamp taken in the same step, or who has it. StateError."""
@@ -112,13 +114,11 @@ class RedisLeases:
     async def release(self, held: Held, outcome: Waited) -> None:
         """Give the lease back and wake those who wait with ``outcome``, behind what was written before.
 
-        Nobody waits for that to be done. While Redis is away it is owed; what is lost on its way runs out by itself.
+        Nobody waits for that to be done. While Redis is away it is owed.
         """
         self._renewed_until.pop(held.token, None)
-        if self._link.up:
-            self._link.post(_RELEASE, *self._release_of(held.key, held.token, outcome))
-        else:
-            self._owe(held.key, held.token, outcome)
+        lost = partial(self._owe, held.key, held.token, outcome)
+        self._link.post(_RELEASE, *self._release_of(held.key, held.token, outcome), lost)
 
     def hear(self, members: Mapping[str, object]) -> None:
         """A message of kind ``wake`` came on the bus."""
@@ -131,6 +131,7 @@ class RedisLeases:
 
     async def aclose(self) -> None:
         """Renew nothing any more."""
+        self._closed = True
         ending = [task for task in (self._renewing, self._settling) if task is not None]
         if self._settling is not None:
             await asyncio.wait([self._settling], timeout=_FORGO_S)
@@ -144,6 +145,8 @@ class RedisLeases:
         return int(self._age_s * 1000)
 
     def _owe(self, key: str, token: str, outcome: Waited) -> None:
+        if self._closed:
+            return
         self._owed[token] = key, outcome
         if len(self._owed) > _MOST_OWED:
             del self._owed[next(iter(self._owed))]

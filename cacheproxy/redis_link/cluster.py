@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from cacheproxy.errors import StateError
-from cacheproxy.redis_link.contract import Arg, Budget, Command, Script
+from cacheproxy.redis_link.contract import Arg, Budget, Command, OnLost, Script, nobody_minds
 from cacheproxy.redis_link.dial import ask, dial
 from cacheproxy.redis_link.endpoint import Address, Endpoint
 from cacheproxy.redis_link.errors import Lost
@@ -95,16 +95,16 @@ class ClusterLink:
         slot = slot_of(("EVALSHA", script.sha, len(keys), *keys))
         return await self._send(slot, partial(_run, script, keys, args), self._within(budget))
 
-    def post(self, script: Script, keys: Sequence[str], args: Sequence[Arg] = ()) -> None:
-        """Send ``script`` to where its first key is; what becomes of it is nobody's concern."""
+    def post(self, script: Script, keys: Sequence[str], args: Sequence[Arg] = (), lost: OnLost = nobody_minds) -> None:
+        """Send ``script`` to where its first key is; ``lost`` is called where it has not answered."""
         posted = asyncio.get_running_loop().create_task(self.run(script, keys, args))
         self._posted.add(posted)
-        posted.add_done_callback(self._sent)
+        posted.add_done_callback(partial(self._sent, lost))
 
-    def _sent(self, posted: "asyncio.Task[Any]") -> None:
+    def _sent(self, lost: OnLost, posted: "asyncio.Task[Any]") -> None:
         self._posted.discard(posted)
-        if not posted.cancelled():
-            posted.exception()  # marks it as seen
+        if not posted.cancelled() and posted.exception() is not None:
+            lost()
 
     async def masters(self, budget: Budget | None = None) -> list[RedisLink]:
         """The servers that between them hold every key, for commands that are about no key (SCAN). StateError."""

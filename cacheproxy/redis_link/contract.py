@@ -1,12 +1,18 @@
 """What the other rooms may ask of Redis. They import this, never ``redis``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
 Arg = str | bytes | int | float
 Command = tuple[Arg, ...]
+OnLost = Callable[[], None]
+"""Called where a posted script has not answered, whatever became of it."""
+
+
+def nobody_minds() -> None:
+    """What is done of a posted script that was lost, where that matters to nobody."""
 
 
 class Role(StrEnum):
@@ -67,8 +73,8 @@ class Link(Protocol):
         """The reply of ``script``. Its keys share one hash slot."""
         ...
 
-    def post(self, script: Script, keys: Sequence[str], args: Sequence[Arg] = ()) -> None:
-        """Send ``script`` behind what was asked of its server so far; what becomes of it is nobody's concern."""
+    def post(self, script: Script, keys: Sequence[str], args: Sequence[Arg] = (), lost: OnLost = nobody_minds) -> None:
+        """Send ``script`` behind what was asked of its server so far; ``lost`` is called where it has not answered."""
         ...
 
     @property

@@ -15,7 +15,7 @@ from hiredis import ReplyError
 
 from cacheproxy.errors import StateError
 from cacheproxy.redis_link.breaker import Breaker
-from cacheproxy.redis_link.contract import Arg, Budget, Command, Script
+from cacheproxy.redis_link.contract import Arg, Budget, Command, OnLost, Script, nobody_minds
 from cacheproxy.redis_link.dial import Dial, ask
 from cacheproxy.redis_link.errors import UNUSABLE, Lost, state_error
 from cacheproxy.redis_link.outage import OnChange, Outage
@@ -123,26 +123,27 @@ class RedisLink:
             raise self._error(reply)
         return reply
 
-    def post(self, script: Script, keys: Sequence[str], args: Sequence[Arg] = ()) -> None:
-        """Send ``script`` behind what was asked so far; what becomes of it is nobody's concern."""
+    def post(self, script: Script, keys: Sequence[str], args: Sequence[Arg] = (), lost: OnLost = nobody_minds) -> None:
+        """Send ``script`` behind what was asked so far; ``lost`` is called where it has not answered."""
         operands = (len(keys), *keys, *args)
         if script.sha not in self._posted:
             # its source at first, for one that is unknown would run late, behind what was asked after it
             self._posted.add(script.sha)
-            self._post(("EVAL", script.source, *operands))
-        elif (sent := self._post(("EVALSHA", script.sha, *operands))) is not None:
-            sent.add_done_callback(partial(self._post_again, script, operands))
+            self._post(("EVAL", script.source, *operands), lost)
+        elif (sent := self._post(("EVALSHA", script.sha, *operands), lost)) is not None:
+            sent.add_done_callback(partial(self._post_again, script, operands, lost))
 
-    def _post(self, command: Command) -> "asyncio.Future[Any] | None":
+    def _post(self, command: Command, lost: OnLost) -> "asyncio.Future[Any] | None":
         if not self._outage.over or self._closed:
+            lost()
             return None
         sent = self._due(pack(command), None, None)
-        sent.add_done_callback(asyncio.Future.exception)  # marks it as seen
+        sent.add_done_callback(partial(_came, lost))
         return sent
 
-    def _post_again(self, script: Script, operands: tuple[Arg, ...], sent: "asyncio.Future[Any]") -> None:
+    def _post_again(self, script: Script, operands: tuple[Arg, ...], lost: OnLost, sent: "asyncio.Future[Any]") -> None:
         if sent.exception() is None and _is_unknown(sent.result()):
-            self._post(("EVAL", script.source, *operands))
+            self._post(("EVAL", script.source, *operands), lost)
 
     async def masters(self, budget: Budget | None = None) -> "list[RedisLink]":  # noqa: ARG002 - ClusterLink's
         """The servers that between them hold every key: this one."""
@@ -290,3 +291,8 @@ class RedisLink:
             return False
         self._adopt(wire)
         return True
+
+
+def _came(lost: OnLost, sent: "asyncio.Future[Any]") -> None:
+    if sent.exception() is not None:
+        lost()

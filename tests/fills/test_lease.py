@@ -344,3 +344,24 @@ async def test_a_lease_given_by_a_redis_that_hung_is_given_back(fresh_valkey):
             await asyncio.sleep(0.01)
     await leases.aclose()
     await roles.aclose()
+
+
+async def test_a_lease_that_ended_while_redis_hung_is_given_back(fresh_valkey):
+    """The word was lost with the connection: it is said again once there is another."""
+    roles = connect(fresh_valkey.url, Tuning(limit_s=0.05))
+    leases = RedisLeases(roles.cache, "test", 300)
+    held = [await leases.acquire(f"k{number}") for number in range(4)]
+    await leases.release(held.pop(), Waited.FILLED)
+    fresh_valkey.pause()
+    for each in held:
+        await leases.release(each, Waited.FILLED)
+        with pytest.raises(StateError):
+            await roles.cache.call("PING")
+    assert not roles.cache.up
+    fresh_valkey.resume()
+    with fresh_valkey.client() as server:
+        keys = [Layout("test").lease(each.key) for each in held]
+        while server.exists(*keys):  # noqa: ASYNC110 - it is said in another process
+            await asyncio.sleep(0.01)
+    await leases.aclose()
+    await roles.aclose()
