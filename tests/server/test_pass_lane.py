@@ -559,6 +559,52 @@ async def test_an_older_version_asks_for_itself(house: House) -> None:
     assert (1, True) == (house.handled, b"connection: close" in answer)
 
 
+ODDITIES = [
+    b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b"/", b"\0", b"\x80", b"..", b"%2e", b"#", b"?", b"{}", b"HTTP/1.0",
+    b"Content-Length: 2\r\n", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: dnt\r\n",
+    b"Connection: close\r\n", b"Expect: 100-continue\r\n", b"Upgrade: h2c\r\n", b"Host: b.example\r\n", b"DNT: 1\r\n",
+    b"Cookie: sid=x\r\n", b"Forwarded: for=192.0.2.9\r\n", b"X-Forwarded-For: 192.0.2.8\r\n", b"X-Real-IP: ::1\r\n",
+    b"X-Forwarded-Proto: https\r\n", b"X-Forwarded-Host: c.example\r\n", b"X-Request-ID: mine\r\n",
+]  # fmt: skip
+USUAL = [
+    GET + b"User-Agent: me\r\nCookie: a=1\r\ntraceparent: 1\r\n\r\n",
+    GET + b"X-Forwarded-For: 192.0.2.1\r\n\r\n",
+    GET.replace(b"GET", b"HEAD") + b"\r\n",
+    GET.replace(b"GET", b"POST") + b"Content-Length: 2\r\nUser-Agent: me\r\n\r\n{}",
+    HOT,
+]
+
+
+def _disfigured(random: Random, raw: bytes) -> bytes:
+    """``raw`` with one or two bytes or lines too many, too few, or of another kind."""
+    for _ in range(random.randrange(1, 3)):
+        at, line_ends = random.randrange(len(raw)), [match.end() for match in re.finditer(rb"\r\n", raw)]
+        cut = random.choice([at, at + 1, random.choice(line_ends)])
+        kept = random.choice([at, cut])
+        raw = raw[:cut] + random.choice([*ODDITIES, b"", bytes([random.randrange(256)])]) + raw[kept:]
+    return raw
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("text", [POLICY, ANYBODY], ids=["addresses count", "anybody"])
+async def test_whatever_is_sent_both_ways_take_it_alike(start: Start, text: str, seed: int) -> None:
+    """Answered, refused or passed on to the origin: the same bytes, but for ids and the moment."""
+    random, house = Random(seed), await start(text=text)
+    house.origin.answer = PRIVATE
+    for raw in USUAL * 3:
+        await house.ask(raw)
+    for _ in range(25):
+        raw = _disfigured(random, random.choice(USUAL))
+        await _told(house, raw)  # what is not for sharing is known then
+        house.origin.got.clear()
+        quick = await _told(house, raw), [_in_any_order(got) for got in house.origin.got]
+        house.origin.got.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(house.application.edge.pass_lane, "begin", lambda *_, **__: None)
+            ordinary = await _told(house, raw), [_in_any_order(got) for got in house.origin.got]
+        assert ordinary == quick
+
+
 @pytest.mark.parametrize(
     "lines",
     [
