@@ -1,7 +1,8 @@
 """Fetching on behalf of a key: one fill at a time, in this process and among all, whoever asks.
 
-A fill is a task of its own. The request that began it (its leader) is answered as soon as the origin's head is here;
-those that came later (its followers) get the stored response, or are told to ask for themselves.
+A fill is a task of its own, unless the request that began it (its leader) can carry it, waiting for nothing but the
+origin. The leader is answered as soon as the origin's head is here; those that came later (its followers) get the
+stored response, or are told to ask for themselves.
 """
 
 import asyncio

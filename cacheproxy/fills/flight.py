@@ -1,7 +1,7 @@
 """One fill per key in a process: whoever comes first sets the work going, all others find it.
 
-The work is a task of its own, owned here. A client that hangs up leaves its wait and nothing else: wait by
-``asyncio.shield`` or ``asyncio.wait``.
+The work is a task of its own, owned here, or is done by who came first until he hands it on. A client that hangs up
+leaves its wait and nothing else: wait by ``asyncio.shield`` or ``asyncio.wait``.
 """
 
 import asyncio
