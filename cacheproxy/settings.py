@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cacheproxy.errors import Fault, PolicyError
 from cacheproxy.policy.units import duration_s
@@ -82,7 +83,7 @@ def _aes_key(number: int, coded: str) -> bytes:
     return key
 
 
-Address = Annotated[tuple[str, int], BeforeValidator(_listen)]
+Address = Annotated[tuple[str, int], NoDecode, BeforeValidator(_listen)]
 Seconds = Annotated[float, BeforeValidator(lambda given: given if isinstance(given, float) else duration_s(given))]
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
 EncryptionKeys = Annotated[SecretStr, BeforeValidator(_encryption_keys)]
@@ -105,10 +106,17 @@ def _variable(*names: str) -> AliasChoices:
     return AliasChoices(*names)
 
 
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """How this process runs."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+    )
 
     config: Path = Field(default=Path("cacheproxy.yaml"), description="The policy file.")
     listen: Address = Field(default=("0.0.0.0", 8080), description="Where clients connect.")  # noqa: S104
@@ -165,7 +173,7 @@ class Settings(BaseModel):
 
         PolicyError names every option or variable that is wrong and what to write; no message holds what may be secret.
         """
-        values = _from_variables(os.environ) | _from_files(os.environ)
+        values = _from_files(os.environ)
         given = {name: value for name, value in given.items() if value is not None}
         values |= {_source(name): value for name, value in given.items()}
         options = {_source(name): f"--{name}" for name in given}
@@ -223,13 +231,6 @@ def variables() -> frozenset[str]:
     """Every name under which the environment may give a setting, or the file that holds it."""
     files = (f"{name}_FILE" for name in _SECRET_FILES)
     return frozenset(files).union(*map(variables_of, Settings.model_fields))
-
-
-def _from_variables(environ: Mapping[str, str]) -> dict[str, Any]:
-    """What the environment says itself. Their case does not matter, and one that is empty says nothing."""
-    said = {name.upper(): value for name, value in environ.items() if value}
-    choices = [(field, name) for field in Settings.model_fields for name in reversed(variables_of(field))]
-    return {_source(field): said[name] for field, name in choices if name in said}
 
 
 def _from_files(environ: Mapping[str, str]) -> dict[str, Any]:
