@@ -360,6 +360,15 @@ def list_descriptors(pid: int) -> list[str]:
     return [entry.name for entry in Path(f"/proc/{pid}/fd").iterdir()]
 
 
+def refuses(port: int) -> bool:
+    """Whether nobody takes a connection there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def test_a_stop_amid_a_load(raw_sidecars, raw_origin) -> None:
     """SIGTERM with 200 requests under way: all are answered, nobody new is let in, and the process ends with 0."""
     [sidecar] = raw_sidecars(1, "none", policy=POLICY)
@@ -370,9 +379,10 @@ def test_a_stop_amid_a_load(raw_sidecars, raw_origin) -> None:
     wires = [Wire(socket.create_connection(("127.0.0.1", port), 10)).send(get(path)) for _ in range(200)]
     assert 200 == idle[0].ask(get(raw_origin.path("/c"))).status
     sidecar.send(signal.SIGTERM)
-    assert all(wire.closed() for wire in idle)
+    eventually(lambda: refuses(port))
     gate.set()
     answers = [wire.answer() for wire in wires]
+    assert all(wire.closed() for wire in idle)
     assert {(200, b"body")} == {(answer.status, answer.body) for answer in answers}
     assert 0 == sidecar.popen.wait(10)
     for wire in (*idle, *wires):
