@@ -15,6 +15,8 @@ _SEGMENT_SAFE = "!$&'()*+,;=:@-._~"
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
 _CAPTURE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::([a-z]*))?\}")
 _ODD = re.compile(rb"[%;\\\x00]|//|/\.\.?(?:/|\Z)")
+_WIDE = re.compile(rb"%[uU]00([0-9A-Fa-f]{2})")
+"""An escape that no standard knows, and IIS reads."""
 _OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f][\x80-\xbf]|\xf0[\x80-\x8f][\x80-\xbf]{2}")
 _DOT_SEGMENT = re.compile(rb"\.\.?(?:[;\x00]|\Z)")
 _NUMBER_TO_SOMEBODY = re.compile(r"\s*[+-]?[\d_]+(?:\.0*)?\s*")
@@ -120,10 +122,10 @@ def text_of(raw: bytes) -> str:
 def loose_segments(path: bytes) -> list[bytes]:
     r"""``path`` as the most lenient of upstreams might read it: decoded whole, then split.
 
-    Backslashes are slashes, ``;parameters`` are dropped, and empty segments merged. ClientError 400 where it then holds
-    a dot segment, overlong UTF-8 or a NUL, at which some end the path: no honest client sends those.
+    Backslashes and ``%u002f`` are slashes, ``;parameters`` are dropped, and empty segments merged. ClientError 400
+    where it then holds a dot segment, overlong UTF-8 or a NUL, at which some end the path: no honest client does that.
     """
-    whole = decoded(path).replace(b"\\", b"/")
+    whole = _WIDE.sub(_narrowed, decoded(path)).replace(b"\\", b"/")
     if _holds_dot_segment(whole):
         raise ClientError(400, "ambiguous-path", "the path holds a dot segment")
     if _holds_dot_segment(_decoded_on(whole)):
@@ -134,6 +136,10 @@ def loose_segments(path: bytes) -> list[bytes]:
         raise ClientError(400, "ambiguous-path", "the path holds a NUL")
     *directories, last = (piece.partition(b";")[0] for piece in segments_of(whole))
     return [piece for piece in directories if piece] + [last]
+
+
+def _narrowed(escape: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(escape[1].decode())
 
 
 def _holds_dot_segment(path: bytes) -> bool:

@@ -117,6 +117,7 @@ def test_captures_are_decoded_and_canonical(site: Router, path: bytes, values: d
         pytest.param(b"/users/7%00.css", id="nul-cuts-the-value"),
         pytest.param(b"/users/7%2F", id="encoded-final-slash"),
         pytest.param(b"/users/%c0%ae%c0%ae%c0%afadmin", id="overlong-utf-8"),
+        pytest.param(b"/users/%u002e%u002e%u002fadmin", id="wide-escapes"),
         pytest.param(b"/numbers/7%00/x", id="nul-cuts-a-segment"),
         pytest.param(b"http://evil/users/7", id="absolute-form"),
         pytest.param(b"", id="empty"),
