@@ -31,8 +31,12 @@ async def contents(file: Path) -> AsyncIterator[bytes]:
         await sleep(QUIET_S)
         if _mark(file) != mark:
             continue
-        seen, content = mark, _content(file)
-        if content is not None and content != told:
+        content = _content(file)
+        if content is None:  # which may change without a trace
+            await sleep(LOOK_AGAIN_S)
+            continue
+        seen = mark
+        if content != told:
             told = content
             yield content
 
@@ -42,7 +46,8 @@ def _mark(file: Path) -> _Mark:
         found = file.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+    # The time of its modification can be set, and is copied along; that of its change is the system's.
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def _content(file: Path) -> bytes | None:

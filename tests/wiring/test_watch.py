@@ -1,5 +1,6 @@
 """A file that is watched: what is told of it, and when."""
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -111,3 +112,26 @@ async def test_a_link_that_leads_elsewhere_is_followed(tmp_path: Path, monkeypat
 
     steps: Steps = [(QUIET_S, nothing), (LOOK_AGAIN_S, swap), (QUIET_S, nothing), (LOOK_AGAIN_S, nothing)]
     assert [b"one", b"two"] == await told(file, steps, monkeypatch)
+
+
+async def test_what_can_be_read_again_is_told_though_it_did_not_change(file: Path, monkeypatch) -> None:
+    """A network file system may fail for a moment."""
+    fails: list[bytes | None] = [None, None]
+    monkeypatch.setattr(watch, "_content", lambda at: fails.pop() if fails else at.read_bytes())
+    steps: Steps = [(QUIET_S, nothing), (LOOK_AGAIN_S, nothing)] * 2 + [(QUIET_S, nothing), (LOOK_AGAIN_S, nothing)]
+    assert [b"first"] == await told(file, steps, monkeypatch)
+
+
+async def test_another_content_is_told_though_length_and_modification_time_are_the_same(
+    file: Path, monkeypatch
+) -> None:
+    """As with what copies in place, and keeps times."""
+
+    def copy_over() -> None:
+        before = file.stat()
+        file.write_bytes(b"other")
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    os.utime(file, ns=(0, 0))
+    steps: Steps = [(QUIET_S, nothing), (LOOK_AGAIN_S, copy_over), (QUIET_S, nothing), (LOOK_AGAIN_S, nothing)]
+    assert [b"first", b"other"] == await told(file, steps, monkeypatch)
