@@ -3,6 +3,7 @@
 from cacheproxy.policy.identity import Identity
 from cacheproxy.policy.keys import CacheKey, NoKey, Params, cache_key
 from cacheproxy.policy.route import Route
+from cacheproxy.semantics.fields import LONG_BYTES
 from cacheproxy.semantics.head import RequestHead
 from cacheproxy.semantics.memo import Doorkeeper
 
@@ -29,9 +30,14 @@ class KnownKeys:
         if known is not None and known[0] is request and known[1] is route and known[2] == identity.client_ip:
             return known[3]
         key = cache_key(route, request, params, identity, prefix=self._prefix)
-        if not self._door.came((request.target, id(request.fields))):
+        if not self._door.came((request.target, id(request.fields))) or _is_long(request):
             return key
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
         self._known[id(request)] = (request, route, identity.client_ip, key)
         return key
+
+
+def _is_long(request: RequestHead) -> bool:
+    """Whether it is too long to be kept. One that was let go of leaves its id to the next, which then seems known."""
+    return len(request.target) > LONG_BYTES or request.fields.is_long

@@ -26,7 +26,7 @@ class Fields:
     @property
     def is_long(self) -> bool:
         """Whether they are too long to be remembered: whoever can send them could fill the memory with them."""
-        return sum([len(value) for _, value in self.pairs]) > LONG_BYTES
+        return sum([len(name) + len(value) for name, value in self.pairs]) > LONG_BYTES
 
     def names(self) -> frozenset[bytes]:
         """Every name once. Most questions about fields are answered by its not being here."""

@@ -10,7 +10,7 @@ from cacheproxy.policy.known_keys import KnownKeys
 from cacheproxy.policy.route import Route, Scope
 from cacheproxy.policy.router import Router
 from cacheproxy.policy.templates import KeyTemplate, Template
-from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.fields import LONG_BYTES, Fields
 from cacheproxy.semantics.head import RequestHead
 
 ROUTES = [
@@ -60,3 +60,12 @@ def test_a_head_that_comes_again_is_not_looked_through_again(make_route, make_re
     monkeypatch.setattr(known_keys, "cache_key", lambda *args, **kwargs: made.append(1) or cache_key(*args, **kwargs))
     said = {keys.of(route, request, match.params, Identity()) for _ in range(4)}
     assert (len(said), len(made)) == (1, 2)
+
+
+def test_a_long_head_is_not_kept(make_route) -> None:
+    """However often it comes: whoever can send it could fill the memory with it."""
+    route, keys = make_route("all", "GET /a", key="a"), KnownKeys("cp")
+    target, name = b"/a?" + bytes(LONG_BYTES), b"x" * (LONG_BYTES + 1)
+    for head in (RequestHead("GET", target), RequestHead("GET", b"/a", Fields([(name, b"")]))):
+        assert len({keys.of(route, head, {}, Identity()) for _ in range(3)}) == 1
+    assert not keys._known
