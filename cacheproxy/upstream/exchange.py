@@ -135,6 +135,8 @@ class Exchange:
     def abandon(self) -> None:
         """Give up, as nobody waits for the rest any more. Who begins to wait all the same is told so."""
         self._tell = None
+        if self._stream is not None:
+            self._stream.give_back()  # its reader, who would do that, may never have been told of it
         if not self._over:
             self._outcome = self._outcome or failure(Reason.SHUT_DOWN)
             self._end()

@@ -149,6 +149,10 @@ class StreamBody:
 
     # the connection's side
 
+    def give_back(self) -> None:
+        """Give back what was borrowed: no more will come, and nobody may read what did. Idempotent."""
+        self._settle(0)
+
     def push(self, chunk: bytes) -> None:
         """Take ``chunk`` in."""
         if not chunk:

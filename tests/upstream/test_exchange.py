@@ -8,6 +8,7 @@ from cacheproxy.errors import UpstreamError
 from cacheproxy.policy.route import Timeouts
 from cacheproxy.upstream.connection import Connection
 from cacheproxy.upstream.exchange import Exchange
+from cacheproxy.upstream.limits import AHEAD_BYTES, HIGH_WATER_BYTES
 from cacheproxy.upstream.read_ahead import ReadAhead
 from cacheproxy.upstream.reasons import Reason
 
@@ -175,3 +176,19 @@ async def test_heads_that_are_the_same_bytes_are_the_same_object(connection: Con
         connection.data_received(data)
         heads.append((await exchange.response())[0])
     assert (True, False) == (heads[0] is heads[1], heads[1] is heads[2])
+
+
+@pytest.mark.parametrize("rest", [b"", b"0\r\n\r\n"], ids=["still-arriving", "all-here"])
+async def test_a_body_that_nobody_was_told_of_gives_back_what_it_borrowed(connection: Connection, rest: bytes) -> None:
+    """Its client left between its arrival and its being met: for good, that memory would be missing to others."""
+    ahead = ReadAhead(AHEAD_BYTES)
+    exchange = Exchange(connection, "GET", Timeouts(), None, ahead)
+    exchange.send_whole(b"GET / HTTP/1.1\r\n\r\n")
+    connection.data_received(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    length = 4 * HIGH_WATER_BYTES
+    connection.data_received(b"%x\r\n%b\r\n" % (length, bytes(length)))
+    assert ahead.free_bytes < AHEAD_BYTES
+    if rest:
+        connection.data_received(rest)
+    exchange.abandon()
+    assert ahead.free_bytes == AHEAD_BYTES
