@@ -24,6 +24,8 @@ log = structlog.get_logger()
 IDLE_S = 1.0
 """For how long, once a stop was asked for, clients that keep connections may send a request that crosses our close."""
 LOOK_S = 0.05
+BACKLOG = 2048
+"""How many connections the kernel may have taken for us that we have not."""
 _ADVICE = {
     errno.EADDRINUSE: "choose another port or stop what uses this one",
     errno.EADDRNOTAVAIL: "this machine has no such address: choose one of its own, or 0.0.0.0 for all",
@@ -68,7 +70,7 @@ class EdgeServer(_Server):
         made: Any = self.config.http_protocol_class
         protocol = functools.partial(made, config=self.config, server_state=self.server_state, app_state={})
         with suppress(OSError):  # as soon as nobody is left
-            while True:
+            for _ in range(BACKLOG):  # or, where they do not cease to come, all that were here
                 accepted, _ = listening.accept()
                 await loop.connect_accepted_socket(protocol, accepted)
         for server in getattr(self, "servers", ()):  # there are none before it has started
@@ -94,7 +96,7 @@ def bind(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
         sock.close()
         advice = _ADVICE.get(error.errno or 0, "choose another address")
         raise ListenError(f"cannot listen on {host}:{port}: {error.strerror}; {advice}") from error
-    sock.listen(2048)
+    sock.listen(BACKLOG)
     sock.setblocking(False)  # noqa: FBT003 - socket's own
     return sock
 

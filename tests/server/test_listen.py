@@ -1,11 +1,14 @@
-"""What an operator is told of an address that cannot be listened on."""
+"""What an operator is told of an address that cannot be listened on, and how listening ends."""
 
+import asyncio
 import errno
 import socket
+from types import SimpleNamespace
 
 import pytest
+import uvicorn
 
-from cacheproxy.server.listen import ListenError, bind
+from cacheproxy.server.listen import BACKLOG, EdgeServer, ListenError, bind
 
 
 def test_a_port_in_use_is_to_be_freed_or_another_chosen() -> None:
@@ -37,3 +40,28 @@ def test_a_name_is_no_address() -> None:
     """What is no address has no advice of its own."""
     with pytest.raises(ListenError, match="choose another address"):
         bind("no-such-name.invalid", 8000)
+
+
+async def test_a_stop_is_not_held_up_by_clients_that_do_not_cease_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those are taken that were here; there may always be one more."""
+    taken: list[object] = []
+
+    async def take(_: object, accepted: object) -> None:
+        taken.append(accepted)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", take)
+    closed: list[bool] = []
+    listening = SimpleNamespace(accept=lambda: (_one_more(taken), None), close=lambda: closed.append(True))
+    config = uvicorn.Config(_nothing, http=asyncio.Protocol, ws="none", lifespan="off", log_config=None)
+    config.load()
+    await EdgeServer(config).refuse(listening)  # type: ignore[arg-type]
+    assert (len(taken), closed) == (BACKLOG, [True])
+
+
+async def _nothing(_scope: object, _receive: object, _send: object) -> None:
+    """No application."""
+
+
+def _one_more(taken: list[object]) -> object:
+    assert len(taken) < 2 * BACKLOG, "it goes on for ever"
+    return object()
