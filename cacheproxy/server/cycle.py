@@ -45,6 +45,11 @@ class Cycle:
         self.responding = False
         self._dispatched = dispatched
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether its request was sent on already."""
+        return self._dispatched is not None
+
     async def run(self) -> bool:
         """Answer; whether the connection may be used again."""
         asking = None if self._dispatched is not None or self._edge.draining else self._asking()

@@ -81,6 +81,9 @@ class EdgeProtocol(asyncio.Protocol):
         if isinstance(self._cycle, PendingPass):
             # The ordinary way takes it up, and then learns that its client has left.
             self._loop.call_soon(self._take_up(self._cycle).cancel)
+        elif isinstance(self._cycle, Cycle) and self._cycle.goes_on and self._task is not None:
+            # It may have been taken up just now: cancelled before its first step, it would not see to what was sent.
+            self._loop.call_soon(self._task.cancel)
         elif self._task is not None:
             self._task.cancel()
         if self._task is not None:

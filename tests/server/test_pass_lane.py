@@ -782,6 +782,36 @@ async def test_a_write_purges_though_its_client_left(house: House) -> None:
     assert b"MISS" == _state(await house.ask(read + b"\r\n"))[0]
 
 
+async def test_a_write_purges_though_its_client_left_with_the_answer_just_here(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop may tell of both in one round, before the ordinary way has made its first step."""
+    write, read = (
+        GET.replace(b"GET /a", b"POST /items/1") + b"Content-Length: 2\r\n\r\n{}",
+        GET.replace(b"/a", b"/items/1"),
+    )
+    await house.known(write)
+    await house.ask(read + b"\r\n")
+    house.origin.got.clear()
+    passed, left = EdgeProtocol._passed, []
+
+    def passed_and_left(protocol: EdgeProtocol) -> None:
+        passed(protocol)
+        protocol.connection_lost(None)
+        left.append(protocol)
+
+    monkeypatch.setattr(house.application.state.purger, "purge_now", lambda _: False)
+    monkeypatch.setattr(EdgeProtocol, "_passed", passed_and_left)
+    client = await house.connect()
+    client.writer.write(write)
+    await _eventually(lambda: len(left) == 1)
+    monkeypatch.setattr(EdgeProtocol, "_passed", passed)
+    await _eventually(lambda: _gone(house) == 1)
+    client.leave()
+    assert len(house.origin.got) == 1
+    assert b"MISS" == _state(await house.ask(read + b"\r\n"))[0]
+
+
 async def test_who_leaves_takes_the_fetch_along(house: House) -> None:
     """Nobody would read the answer to a GET: its connection is closed, and its place given back."""
     await house.known(GET + b"\r\n")
