@@ -41,7 +41,7 @@ def unread_fields(policy: Policy, route: Route, vary: Iterable[bytes]) -> frozen
     """The request fields on which no answer under ``route`` hangs whose Vary names ``vary``."""
     if policy.mentioned is None:
         return frozenset()
-    return _unread(policy.mentioned, frozenset(vary), _is_anonymous(policy, route))
+    return _unread(_mentioned(policy.mentioned, route), frozenset(vary), _is_anonymous(policy, route))
 
 
 def carried_fields(policy: Policy, route: Route, counted: Iterable[bytes]) -> frozenset[bytes]:
@@ -52,7 +52,13 @@ def carried_fields(policy: Policy, route: Route, counted: Iterable[bytes]) -> fr
     """
     if policy.mentioned is None:
         return frozenset()
-    return _carried(policy.mentioned, frozenset(counted), _is_anonymous(policy, route))
+    return _carried(_mentioned(policy.mentioned, route), frozenset(counted), _is_anonymous(policy, route))
+
+
+def _mentioned(mentioned: frozenset[str], route: Route) -> frozenset[str]:
+    """What the file ``mentioned``, and what it need not: that the limits of ``route`` count by the client's address."""
+    by_address = any("client_ip" in rule.by or (rule.exempt and rule.exempt.networks) for rule in route.limits)
+    return mentioned | _READ_ADDRESSES if by_address else mentioned
 
 
 def _is_anonymous(policy: Policy, route: Route) -> bool:

@@ -62,6 +62,14 @@ def test_what_the_policy_mentions_counts(name: bytes, policy: str) -> None:
     assert name not in unread(policy)
 
 
+def test_an_address_counts_where_a_limit_counts_by_it_unsaid() -> None:
+    """Clients behind one proxy each have their own limit, also where the file leaves it at that."""
+    limited = PLAIN + "limits: {few: {rate: 1/s}}\n"
+    policy, _ = load_policy(limited.replace("{name: r,", "{name: r, limits: [few],"), "test.yaml", {})
+    assert policy.routes[0].limits
+    assert unread_fields(policy, policy.routes[0], ()).isdisjoint({b"x-forwarded-for", b"x-real-ip"})
+
+
 def test_cookies_are_unread_where_the_session_is_ignored() -> None:
     """A session elsewhere does not matter to a route that ignores it."""
     assert b"cookie" in unread(IGNORED)
