@@ -27,7 +27,7 @@ from cacheproxy.engine.request_id import RequestIds
 from cacheproxy.engine.serve import reply_through
 from cacheproxy.fills.hit_for_miss import HitForMiss
 from cacheproxy.policy.identity import SessionRules
-from cacheproxy.policy.unread import carried_fields
+from cacheproxy.policy.unread import TELL_ADDRESSES, carried_fields
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.semantics.forwarding import connection_fields
 from cacheproxy.semantics.head import ResponseHead
@@ -81,8 +81,9 @@ def _carried(exchange: Exchange) -> frozenset[bytes]:
 
 @lru_cache(maxsize=256)
 def _unreserved(names: frozenset[bytes], rules: SessionRules | None) -> frozenset[bytes]:
-    """Those of ``names`` that a client may send."""
-    return strip(Fields((name, b"") for name in names), rules).names()
+    """Those of ``names`` that a client may send. The fields that tell addresses stay together, or go together."""
+    sendable = strip(Fields((name, b"") for name in names), rules).names()
+    return sendable if sendable >= TELL_ADDRESSES else sendable - TELL_ADDRESSES
 
 
 class PassForwarder:

@@ -12,6 +12,8 @@ from cacheproxy.semantics.fields import Pair
 from cacheproxy.server.head import LENGTH, MAX_FIELDS, read_line
 
 _REQUEST_ID = b"x-request-id"
+_HAS_BODY = CONTENT_LENGTH + b"\r\n\r\n"
+"""Stands for the length of a body among the lines that count. No client's line is empty, so that none can say it."""
 _HOPS = TELL_ADDRESSES | {b"forwarded"}
 _MEMO_BLOCKS = 1024
 _MEMO_LINES = 4096
@@ -70,7 +72,7 @@ def _told_apart(line: bytes, unread: frozenset[bytes]) -> _Line:
     if name == CONTENT_LENGTH and LENGTH.fullmatch(value):
         length = int(value)
         # that there is a body counts always
-        return _Line(read=read if counts or not length else CONTENT_LENGTH + b"\r\n", content_length=length)
+        return _Line(read=read if counts or not length else _HAS_BODY, content_length=length)
     if name in _HOPS:
         return _Line(read=read if counts else b"", hop=(name, value))
     return _Line(read=read) if counts or name == CONTENT_LENGTH else _Line(carried=b"%b: %b\r\n" % (name, value))

@@ -31,6 +31,7 @@ _REROUTE = frozenset({
 becomes HTTP_PROXY in CGI (CVE-2016-5385)."""
 _TOLD_OF_ORIGIN = frozenset({b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix"})
 _HOP_OF_HTTP = frozenset({b"http2-settings", b"trailer"})
+_NOMINATES = frozenset({b"connection"})
 _NOT_RESPELLED = frozenset({b"content-length", b"transfer-encoding"})
 """Fields whose spelling with ``_`` some origins take for the real ones."""
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -70,11 +71,12 @@ def believable(request: RequestHead, claim: bytes = b"", *, believed: bool = Tru
 
     They tell of earlier hops (``forwarding_fields`` says that anew), or would make the origin answer for another path,
     host or method than the one that was routed and is in the key, or spell framing so that this proxy does not see it.
-    What Connection nominates goes too, before anything is decided by it (RFC 9110 §7.6.1). ``claim`` is a field in
-    which a trusted proxy names the tenant: it goes unless it is ``believed``, and its other spellings go always.
+    What Connection nominates goes too, before anything is decided by it (RFC 9110 §7.6.1); it stays itself, so that
+    it is still known what ended here. ``claim`` is a field in which a trusted proxy names the tenant: it goes unless it
+    is ``believed``, and its other spellings go always.
     """
     names = request.fields.names()
-    dropped = connection_fields(request.fields) | set(filter(_misleads, names))
+    dropped = (connection_fields(request.fields) - _NOMINATES) | set(filter(_misleads, names))
     if claim:
         dropped |= {name for name in names if _is_spelling(name, claim) and not (believed and name == claim)}
     return request.fields.without(dropped)

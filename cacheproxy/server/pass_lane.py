@@ -5,7 +5,7 @@ here reads (``PassPlan.carried``); these go on as they came.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NamedTuple, Self
 
@@ -234,7 +234,8 @@ class PassLane:
         if known is None:
             self._add(name, line, place, _KnownPass(request.method, request.authority))
         elif known.plan is None:
-            known.plan, known.prepared = self._forwarder.prepare(plan)
+            # what another route's requests made count is in the key, so that it goes on with what is prepared
+            known.plan, known.prepared = self._forwarder.prepare(replace(plan, carried=line.carried))
 
     def clear(self) -> None:
         """Forget everything: the policy has changed."""

@@ -681,6 +681,47 @@ async def test_a_line_that_connection_nominates_does_not_merely_go_on(house: Hou
     assert (1, False) == (house.handled, b"dnt" in house.origin.got[0].lower())
 
 
+async def test_a_connection_that_nominates_itself_still_nominates(house: House) -> None:
+    """Nobody may take away the field that says what else ends here, before all have read it."""
+    raw = GET + b"Connection: connection, dnt\r\nDNT: %d\r\n\r\n"
+    await house.known(raw % 1)
+    await house.ask(raw % 2)
+    assert b"dnt" not in house.origin.got[0].lower()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [GET.replace(b"/a", b"/mine/1") + b"\r\n", GET + b"Connection: dnt\r\n\r\n"],
+    ids=["another route", "another client"],
+)
+async def test_what_others_made_count_goes_on_all_the_same(house: House, other: bytes) -> None:
+    """No client loses a field because his requests are told apart by it."""
+    await house.known(other)
+    await house.known(raw := GET + b"Cookie: theme=dark\r\nDNT: 1\r\n\r\n")
+    await house.ask(raw)
+    assert 0 == house.handled
+    assert {b"cookie: theme=dark", b"dnt: 1"} <= set(house.origin.got[0].split(b"\r\n"))
+
+
+async def test_a_session_told_of_in_an_address_field_costs_no_address(start: Start) -> None:
+    """What only this proxy may say there does not take the client's address along."""
+    house = await start(
+        text=ANYBODY.replace("session: {cookie: sid}", "session: {cookie: sid, identity: {X-Real-IP: id}}")
+    )
+    await house.known(raw := GET + b"X-Forwarded-For: 198.51.100.1\r\n\r\n")
+    await house.ask(raw)
+    assert (0, True) == (house.handled, b"\r\nx-forwarded-for: 198.51.100.1" in house.origin.got[0])
+
+
+@pytest.mark.parametrize("line", [b"content-length", b"content-length:", b"content-length: any"])
+async def test_no_line_passes_for_that_there_is_a_body(house: House, line: bytes) -> None:
+    """What stands for the length of a body in what is compared is nothing that a client can send."""
+    post = GET.replace(b"GET", b"POST")
+    await house.known(post + b"Content-Length: 2\r\n\r\n{}")
+    answer = await house.ask(post + line + b"\r\n\r\n")
+    assert (b"400", []) == (answer[9:12], house.origin.got)
+
+
 @pytest.mark.parametrize("lengths", [b"Content-Length: 2\r\nContent-Length: 2\r\n", b"Content-Length: +2\r\n"])
 async def test_a_body_of_doubtful_length_is_refused_on_the_lane_too(house: House, lengths: bytes) -> None:
     """Content-Length is read anew each time, as strictly as ever."""
