@@ -5,20 +5,24 @@ from cacheproxy.errors import ClientError
 from cacheproxy.policy.route import Policy
 from cacheproxy.policy.router import Match, Router
 from cacheproxy.semantics.forwarding import has_passed
-from cacheproxy.semantics.memo import recurring
+from cacheproxy.semantics.memo import LONGEST_BYTES, recurring
 
 
 class Active:
     """The policy in force. A reload replaces it whole; a request keeps the one it began with."""
 
-    __slots__ = ("match", "policy", "router")
+    __slots__ = ("_match_lately", "policy", "router")
 
     def __init__(self, policy: Policy, router: Router) -> None:
         """Route by ``router``, remembering the latest."""
         self.policy = policy
         self.router = router
-        self.match = recurring(router.match, 2048)
-        """``Router.match``: a pure function, and most requests are for few targets."""
+        self._match_lately = recurring(router.match, 2048)
+
+    def match(self, method: str, path: bytes, host: bytes) -> Match | None:
+        """As ``Router.match``: a pure function, and most requests are for few targets. Long ones are not remembered."""
+        find = self._match_lately if len(path) + len(host) <= LONGEST_BYTES else self.router.match
+        return find(method, path, host)
 
 
 def route(exchange: Exchange, active: Active, loop_id: bytes) -> None:
