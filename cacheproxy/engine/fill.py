@@ -162,6 +162,7 @@ class Filler:
         try:
             await news_of(asked.sent)
             filled = self._carrier.filled_now(job, held.stamp, asked)
+            kept = filled is not None and self._carrier.keep_now(filled)
         except BaseException:
             job.leader.leave()
             self._hand_on(job, flight, self._carrier.carry(job, held.stamp, asked))
@@ -169,7 +170,7 @@ class Filler:
         if filled is None:
             self._hand_on(job, flight, self._carrier.carry(job, held.stamp, asked))
             return await job.leader.outcome(flight)
-        if self._carrier.keep_now(filled):
+        if kept:
             self._flights.land(job.key, flight, filled)
             self._landed(job)
         else:

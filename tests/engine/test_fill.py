@@ -98,6 +98,25 @@ async def test_a_store_that_is_slow_keeps_no_leader_waiting(house) -> None:
     assert (0, 1) == (len(house.flights), house.origin.count())
 
 
+async def test_a_store_that_breaks_leaves_no_fill_open(house, monkeypatch) -> None:
+    """A fault of ours is everybody's error who waited for that fill, and the next request has a fill of its own."""
+    house.origin.at_once = True
+    house.origin.script("/items/1", ok(b"one"), ok(b"two"))
+
+    def broken(_: object) -> bool:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.store.inner, "keep", broken)
+        leader, follower = await together(house, "/items/1", 2)
+        house.origin.release()
+        async with asyncio.timeout(5):
+            failed = await asyncio.gather(leader, follower, return_exceptions=True)
+    assert [MemoryError] * 2 == [type(each) for each in failed]
+    assert 0 == len(house.flights)
+    assert b"two" == (await house.ask("/items/1")).body
+
+
 @pytest.mark.parametrize(
     "answer",
     [
