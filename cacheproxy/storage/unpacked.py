@@ -3,7 +3,8 @@
 from cacheproxy.storage.contract import Entry
 
 LARGEST_BYTES = 2048
-"""Of larger values none are remembered: a thousand must not fill memory that was said to keep nothing."""
+"""Of larger values none are remembered, nor of small ones that hold a larger body, compressed: a thousand must not
+fill memory that was said to keep nothing."""
 
 
 class Unpacked:
@@ -24,7 +25,7 @@ class Unpacked:
 
     def remember(self, value: bytes, entry: Entry) -> None:
         """Of ``value`` has come ``entry``."""
-        if len(value) <= LARGEST_BYTES:
+        if len(value) <= LARGEST_BYTES and len(entry.body) <= LARGEST_BYTES:
             self._entries[value] = entry
         if len(self._entries) > self._max_entries:
             del self._entries[next(iter(self._entries))]

@@ -50,6 +50,12 @@ def test_a_large_value_is_not_remembered(unpacked: Unpacked, entry: MakeEntry) -
     assert unpacked.entry("k", bytes(LARGEST_BYTES + 1)) is None
 
 
+def test_a_small_value_with_a_large_body_is_not_remembered(unpacked: Unpacked, entry: MakeEntry) -> None:
+    """Compressed, a megabyte may be so small: a thousand of them would be a gigabyte."""
+    unpacked.remember(b"value", entry("k", bytes(LARGEST_BYTES + 1)))
+    assert unpacked.entry("k", b"value") is None
+
+
 def test_without_room_nothing_is_remembered(entry: MakeEntry) -> None:
     """Where memory keeps entries, this would keep them twice."""
     none = Unpacked(max_entries=0)
