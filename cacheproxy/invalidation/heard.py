@@ -8,11 +8,12 @@ from cacheproxy.semantics.tag_clock import Stamp
 
 
 class HeardClock:
-    """A Mirror that keeps nothing but the epoch and the last time that was heard, of a purge of our own or the bus's.
+    """A Mirror that keeps the epoch and the last times that were heard: of a purge, our own or the bus's, and a beat.
 
     A fill may bear any time that the clock gave out before it began: an earlier one is only refused more often. The
     next purge of anything is later than what was heard, so the moment after that will do, and a purge that this
-    replica knows of does not refuse what it fetches afterwards.
+    replica knows of does not refuse what it fetches afterwards. A stamp as old as the last purge would be refused with
+    everything like it by the next, which drops what began longer ago than any entry lives; heartbeats keep it young.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -20,11 +21,17 @@ class HeardClock:
         self._monotonic = (clock or SystemClock()).monotonic
         self._epoch = ""
         self._at_us = 0
+        self._beat_us = 0
         self._until = -inf
 
     def stamp(self) -> Stamp | None:
         """A stamp for a fill that begins now; None while the bus is lost."""
-        return Stamp(self._epoch, self._at_us + 1) if self._monotonic() < self._until else None
+        return Stamp(self._epoch, self._last_us + 1) if self._monotonic() < self._until else None
+
+    def beat(self, epoch: str, at_us: int) -> None:
+        """A heartbeat came, for which the clock gave out this time. The last one counts, though it be the earlier."""
+        if epoch == self._epoch:
+            self._beat_us = at_us
 
     def apply(self, purge: Applied) -> None:
         """Note when it was. Of another epoch than ours only the bus can say whether it is the older or the newer."""
@@ -37,8 +44,13 @@ class HeardClock:
         """Give stamps of ``epoch`` until then, all of them after ``base_us``."""
         self._until = until if trusted else -inf
         if trusted:
-            heard_us = self._at_us if epoch == self._epoch else 0
-            self._epoch, self._at_us = epoch, max(heard_us, base_us)
+            if epoch != self._epoch:
+                self._epoch, self._at_us, self._beat_us = epoch, 0, 0
+            self._at_us = max(self._at_us, base_us)
 
     def clear(self) -> None:
         """Nothing: it keeps nothing that a purge could have made untrue."""
+
+    @property
+    def _last_us(self) -> int:
+        return max(self._at_us, self._beat_us)

@@ -45,6 +45,10 @@ OnBreak = Callable[[], None]
 """Called when messages for other rooms may have been missed: the connection broke, or there is one again."""
 
 
+OnBeat = Callable[[str, int], None]
+"""Called with the epoch and the time (us) that the tag clock gave out for a heartbeat."""
+
+
 def _ignore(*_members: object) -> None:
     """Nobody listens."""
 
@@ -60,6 +64,7 @@ class BusParts:
     receipts: Receipts
     on_message: OnMessage = _ignore
     on_break: OnBreak = _ignore
+    on_beat: OnBeat = _ignore
     observer: BusObserver = field(default_factory=Unobserved)
     heartbeat_s: float = HEARTBEAT_S
     time: Clock = field(default_factory=SystemClock)
@@ -187,6 +192,7 @@ class Session:
 
     def _take_beat(self, said: BeatSaid) -> None:
         self._follower.check(said)
+        self._parts.on_beat(said.epoch, said.at_us)
         self._parts.receipts.hear_from(said.replica)
         self._listener.beat(said)
         if self._span is not None:

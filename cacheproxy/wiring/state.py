@@ -174,6 +174,7 @@ def _shared(given: _Given, roles: Roles) -> State:
         receipts=receipts,
         on_message=_waking(leases),
         on_break=leases.deaf,
+        on_beat=heard.beat,
         observer=BusNotes(given.recorder, given.feed),
         time=clock,
     )

@@ -11,6 +11,7 @@ import pytest
 from cacheproxy.clock import SystemClock
 from cacheproxy.invalidation.bus import Bus
 from cacheproxy.invalidation.contract import Applied, Purge, PurgeMode
+from cacheproxy.invalidation.heard import HeardClock
 from cacheproxy.invalidation.mirrors import Mirrors
 from cacheproxy.invalidation.purger import RedisPurger
 from cacheproxy.invalidation.receipts import Receipts
@@ -126,6 +127,7 @@ class Replica:
     purger: RedisPurger
     bus: Bus
     observed: Observed
+    heard: HeardClock
     wakes: list[Callable[[Mapping[str, object]], None]]
     """Who is told of messages of the kind ``wake``."""
 
@@ -166,7 +168,8 @@ async def replica() -> AsyncIterator[MakeReplica]:
         roles = connect(url, Tuning(limit_s=1.0))
         clock = TagClock(roles.bus, PREFIX, lifetime_s)
         ledger = Ledger()
-        mirrors = Mirrors([ledger])
+        heard = HeardClock()
+        mirrors = Mirrors([ledger, heard])
         receipts = Receipts(name, lease_s=2 * heartbeat_s)
         purger = RedisPurger(clock, mirrors, receipts)
         observed = Observed()
@@ -184,11 +187,12 @@ async def replica() -> AsyncIterator[MakeReplica]:
             purger=purger,
             receipts=receipts,
             on_message=on_message,
+            on_beat=heard.beat,
             observer=observed,
             heartbeat_s=heartbeat_s,
         )
         bus = Bus(parts, replace(rules, on_gap=on_gap))
-        made.append(Replica(name, roles, clock, ledger, mirrors, receipts, purger, bus, observed, wakes))
+        made.append(Replica(name, roles, clock, ledger, mirrors, receipts, purger, bus, observed, heard, wakes))
         if start:
             bus.start()
         return made[-1]

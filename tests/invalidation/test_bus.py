@@ -75,6 +75,16 @@ async def test_heartbeats_are_sent_at_their_pace(valkey, replica):
     assert one.ledger.until - first >= 4 * HEARTBEAT_S - 0.01
 
 
+async def test_a_first_purge_does_not_drop_what_was_stamped_by_what_was_heard(valkey, replica, hard):
+    """It drops what began longer ago than any entry lives, which must not be all that was filled since the last one."""
+    one = replica(valkey)
+    await one.ready()
+    stamp = one.heard.stamp()
+    await one.purger.purge(hard("another"))
+    assert stamp is not None
+    assert stamp.began_at_us > int(await one.roles.cache.call("HGET", LAYOUT.clock, "base"))
+
+
 # -- receipts
 
 

@@ -76,3 +76,27 @@ def test_what_is_trusted_again_goes_on_where_it_was(heard: HeardClock) -> None:
     heard.clear()
     heard.trust(trusted=True, epoch="e", base_us=500, until=110.0)
     assert heard.stamp() == Stamp("e", 701)
+
+
+def test_a_heartbeat_keeps_stamps_young(heard: HeardClock) -> None:
+    """Long after the last purge they are not as old as that: the next one drops what began longer ago than it may."""
+    heard.beat("e", 90_000)
+    assert heard.stamp() == Stamp("e", 90_001)
+    heard.apply(purge(90_500))
+    assert heard.stamp() == Stamp("e", 90_501)
+
+
+def test_the_last_heartbeat_counts_though_it_be_the_earlier(heard: HeardClock) -> None:
+    """A clock that went back gives its next purge a time that must not be before what is fetched now."""
+    heard.beat("e", 90_000)
+    heard.beat("e", 80_000)
+    assert heard.stamp() == Stamp("e", 80_001)
+
+
+def test_a_heartbeat_of_another_epoch_says_nothing(heard: HeardClock) -> None:
+    """Its time is another clock's, and so is what was heard of this one once the bus names that."""
+    heard.beat("f", 90_000)
+    assert heard.stamp() == Stamp("e", 501)
+    heard.beat("e", 80_000)
+    heard.trust(trusted=True, epoch="f", base_us=3, until=110.0)
+    assert heard.stamp() == Stamp("f", 4)

@@ -260,6 +260,7 @@ class World:
     def _hear_beat(self, pick: int, said: BeatSaid) -> None:
         replica = self.replicas[pick]
         replica.follower.check(said)
+        replica.heard.beat(said.epoch, said.at_us)
         if said.replica == str(pick) and said.number in replica.sent:
             replica.follower.trust(replica.sent.pop(said.number), said.base_us)
 
