@@ -18,6 +18,8 @@ UNIX = "unix"
 """The address of a peer on a unix socket. Whoever may open the socket is as local as a trusted proxy."""
 
 MAX_HOPS = 32
+_LONGEST_NODE = 64
+"""No address with its port is as long."""
 
 _TELL_OF_HOPS = frozenset({
     b"forwarded", b"x-forwarded", b"forwarded-for", b"x-real-ip", b"front-end-https", b"x-scheme", b"x-url-scheme",
@@ -76,7 +78,8 @@ def believable(request: RequestHead, claim: bytes = b"", *, believed: bool = Tru
     is ``believed``, and its other spellings go always.
     """
     names = request.fields.names()
-    dropped = (connection_fields(request.fields) - _NOMINATES) | set(filter(_misleads, names))
+    misleads = _misleads.__wrapped__ if request.fields.is_long else _misleads  # the memory is not theirs to fill
+    dropped = (connection_fields(request.fields) - _NOMINATES) | set(filter(misleads, names))
     if claim:
         dropped |= {name for name in names if _is_spelling(name, claim) and not (believed and name == claim)}
     return request.fields.without(dropped)
@@ -144,6 +147,8 @@ def _rfc7239(value: bytes) -> list[str]:
 
 def _node(text: str) -> Address | None:
     """The address in ``192.0.2.1``, ``192.0.2.1:80``, ``2001:db8::1``, ``[2001:db8::1]`` or ``[2001:db8::1]:80``."""
+    if len(text) > _LONGEST_NODE:
+        return None
     if text.startswith("["):
         inner, bracket, port = text[1:].partition("]")
         return _address(inner) if bracket and ":" in inner and (not port or _PORT.fullmatch(port)) else None

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cacheproxy.semantics.fields import Fields
+from cacheproxy.semantics.fields import LONG_BYTES, Fields
 from cacheproxy.semantics.head import RequestHead
+from cacheproxy.server import forwarded
 from cacheproxy.server.forwarded import believable, client_address, forwarding_fields, is_trusted
 
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("127.0.0.1/32"), ip_network("2001:db8:ffff::/48"))
@@ -258,3 +259,16 @@ def test_what_would_mislead_the_origin_is_not_believed(method: str, name: str, k
     fields = Fields.of((name, "1"), ("connection", "x-nominated, cookie"))
     believed = believable(RequestHead(method=method, target=b"/", fields=fields))
     assert kept == (name.lower().encode() in believed)
+
+
+def test_long_names_and_hops_are_not_remembered() -> None:
+    """Whoever can send them could fill the memory with them; they are judged as short ones are."""
+    memos = forwarded._misleads, forwarded._address
+    for memo in memos:
+        memo.cache_clear()
+    name, hop = b"x-forwarded-" + b"x" * LONG_BYTES, "f" * 1000
+    told = Fields.of(("x-script-name", "/"), (name, ""), ("accept", "*/*"))
+    assert believable(RequestHead("GET", b"/", told)) == told.without({name, b"x-script-name"})
+    assert client_address("10.0.0.1", Fields.of(("x-forwarded-for", hop)), TRUSTED) == "10.0.0.1"
+    assert forwarded._misleads.cache_info().currsize == 0
+    assert forwarded._address.cache_info().currsize <= 1  # the peer
