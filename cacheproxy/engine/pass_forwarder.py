@@ -63,20 +63,17 @@ def pass_plan_of(exchange: Exchange, active: Active, alone: FillJob | None = Non
     stored = exchange.key is not None and alone is None
     if asked or stored or exchange.route.batch is not None or b"expect" in exchange.request.fields:
         return None
+    carried = _unreserved(carried_fields(exchange.policy, exchange.route), exchange.policy.session)
+    if not carried.isdisjoint(connection_fields(exchange.request.fields)):
+        return None  # what must end here would count for everybody, if this were known
     return PassPlan(
         exchange=exchange,
         active=active,
         sent=exchange.request if alone is None else fetch_of(alone),
-        carried=_carried(exchange),
+        carried=carried,
         any_target=exchange.route.cache is None and exchange.request.method in {"GET", "HEAD"},
         alone=alone,
     )
-
-
-def _carried(exchange: Exchange) -> frozenset[bytes]:
-    """The request fields that merely go on: none that Connection nominates, or that may not come from a client."""
-    nominated = connection_fields(exchange.request.fields)
-    return _unreserved(carried_fields(exchange.policy, exchange.route, nominated), exchange.policy.session)
 
 
 @lru_cache(maxsize=256)

@@ -44,15 +44,15 @@ def unread_fields(policy: Policy, route: Route, vary: Iterable[bytes]) -> frozen
     return _unread(_mentioned(policy.mentioned, route), frozenset(vary), _is_anonymous(policy, route))
 
 
-def carried_fields(policy: Policy, route: Route, counted: Iterable[bytes]) -> frozenset[bytes]:
-    """The request fields that merely go on under ``route``, whatever they say; not those that are ``counted``.
+def carried_fields(policy: Policy, route: Route) -> frozenset[bytes]:
+    """The request fields that merely go on under ``route``, whatever they say.
 
     Content-Length is one of them: of a body no more is read than whether there is one. Those that tell addresses are
     either all among them or none: the client's is told to the origin by all of them at once.
     """
     if policy.mentioned is None:
         return frozenset()
-    return _carried(_mentioned(policy.mentioned, route), frozenset(counted), _is_anonymous(policy, route))
+    return _carried(_mentioned(policy.mentioned, route), _is_anonymous(policy, route))
 
 
 def _mentioned(mentioned: frozenset[str], route: Route) -> frozenset[str]:
@@ -66,8 +66,8 @@ def _is_anonymous(policy: Policy, route: Route) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _carried(mentioned: frozenset[str], counted: frozenset[bytes], anonymous: bool) -> frozenset[bytes]:  # noqa: FBT001 - a key's part
-    unread = _unread(mentioned, counted, anonymous)
+def _carried(mentioned: frozenset[str], anonymous: bool) -> frozenset[bytes]:  # noqa: FBT001 - a key's part
+    unread = _unread(mentioned, frozenset(), anonymous)
     unread = unread if unread >= TELL_ADDRESSES else unread - TELL_ADDRESSES
     return unread if CONTENT_LENGTH.decode() in mentioned else unread | {CONTENT_LENGTH}
 

@@ -681,6 +681,17 @@ async def test_a_line_that_connection_nominates_does_not_merely_go_on(house: Hou
     assert (1, False) == (house.handled, b"dnt" in house.origin.got[0].lower())
 
 
+async def test_what_one_client_nominates_does_not_count_for_others(house: House) -> None:
+    """Else anybody could have all clients told apart by their browsers' names, each of whom is then new."""
+    for _ in range(2):
+        await house.known(GET + b"User-Agent: me\r\n\r\n")
+        await house.ask(GET + b"Connection: user-agent\r\n\r\n")
+        await house.ask(GET + b"Connection: user-agent\r\n\r\n")
+    house.handled = 0
+    await house.ask(GET + b"User-Agent: you\r\n\r\n")
+    assert 0 == house.handled
+
+
 async def test_a_connection_that_nominates_itself_still_nominates(house: House) -> None:
     """Nobody may take away the field that says what else ends here, before all have read it."""
     raw = GET + b"Connection: connection, dnt\r\nDNT: %d\r\n\r\n"
