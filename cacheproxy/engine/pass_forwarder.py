@@ -57,8 +57,11 @@ class Effects:
 def pass_plan_of(exchange: Exchange, active: Active, alone: FillJob | None = None) -> PassPlan | None:
     """How ``exchange`` may be repeated, which was forwarded, or fetched ``alone``.
 
-    None where it hangs on more than the request's head, and what the cache remembers of its key.
+    None where it hangs on more than the request's head, and what the cache remembers of its key; or where the origin
+    was not asked, as with what may be forwarded no more (Max-Forwards).
     """
+    if exchange.forward_status is None:
+        return None
     asked = exchange.asked_elsewhere or exchange.session is not None or exchange.seal_secret or exchange.route.limits
     stored = exchange.key is not None and alone is None
     if asked or stored or exchange.route.batch is not None or b"expect" in exchange.request.fields:

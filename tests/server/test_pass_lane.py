@@ -681,6 +681,14 @@ async def test_a_line_that_connection_nominates_does_not_merely_go_on(house: Hou
     assert (1, False) == (house.handled, b"dnt" in house.origin.got[0].lower())
 
 
+async def test_what_may_go_no_further_does_not(house: House) -> None:
+    """It is answered here each time (RFC 9110 §7.6.2)."""
+    raw = GET.replace(b"GET", b"OPTIONS") + b"Max-Forwards: 0\r\n\r\n"
+    await house.known(raw)
+    answer = await house.ask(raw)
+    assert (b"204", []) == (answer[9:12], house.origin.got)
+
+
 async def test_what_one_client_nominates_does_not_count_for_others(house: House) -> None:
     """Else anybody could have all clients told apart by their browsers' names, each of whom is then new."""
     for _ in range(2):
