@@ -7,13 +7,18 @@ from cacheproxy.engine.fill import early_for_s
 from cacheproxy.engine.record import resource_type
 from cacheproxy.engine.reply import Blocked, Reply, Shelved, Terms, Visited
 from cacheproxy.policy.route import OnLimit
-from cacheproxy.policy.unread import unread_fields
+from cacheproxy.policy.unread import reads_peer, unread_fields
 from cacheproxy.semantics.fields import Fields
 from cacheproxy.storage.contract import Entry, Tier
 
 
 class Kept(Visited, Protocol):
     """The place of an entry in L1, and of its body's coded forms."""
+
+    @property
+    def entry(self) -> Entry:
+        """The entry that is there."""
+        ...
 
     def place_of(self, body: bytes) -> Visited:
         """Where ``body`` is kept, which is the entry's or one of its forms."""
@@ -39,7 +44,8 @@ class Shelf(Protocol):
 def repeatable_hit(exchange: Exchange, reply: Reply, entry: Entry, age_s: float, shelf: Shelf, place: object) -> Reply:
     """``reply``, made of ``entry``, with its place in L1 where it hangs on nothing but that, its session and rates.
 
-    ``place`` is where ``entry`` was found: what stands there by now may be another, for a form of it was waited for.
+    ``place`` is where ``entry`` was found, or what had replaced it while its limits were asked about: that is another
+    entry, as may be what stands there by now, for a form of it was waited for.
     """
     assert exchange.key is not None
     fields = exchange.request.fields
@@ -48,7 +54,7 @@ def repeatable_hit(exchange: Exchange, reply: Reply, entry: Entry, age_s: float,
     slot = shelf.find(exchange.key.text, fields)
     stale_at = exchange.now - age_s + entry.lifetime_s
     until = stale_at - early_for_s(exchange, entry)
-    if slot is None or until <= exchange.now:
+    if slot is None or slot.entry != entry or until <= exchange.now:
         return reply
     shelved = Shelved(
         key=exchange.key.text,
@@ -82,7 +88,7 @@ def _terms(exchange: Exchange, varied: frozenset[bytes] = frozenset()) -> Terms:
         session=exchange.session,
         checks=exchange.checks,
         limit_headers=exchange.route.limit_headers,
-        by_peer=_counts_client(exchange),
+        by_peer=_counts_client(exchange) or reads_peer(exchange.policy, varied),
         policy=exchange.policy,
         unread=unread_fields(exchange.policy, exchange.route, varied),
     )

@@ -38,7 +38,10 @@ def mentioned_in(data: object) -> frozenset[str]:
 
 
 def unread_fields(policy: Policy, route: Route, vary: Iterable[bytes]) -> frozenset[bytes]:
-    """The request fields on which no answer under ``route`` hangs whose Vary names ``vary``."""
+    """The request fields on which no answer under ``route`` hangs whose Vary names ``vary``.
+
+    Those that tell addresses are either all among them or none: what each of them says is made of all, and of the peer.
+    """
     if policy.mentioned is None:
         return frozenset()
     return _unread(_mentioned(policy.mentioned, route), frozenset(vary), _is_anonymous(policy, route))
@@ -47,12 +50,18 @@ def unread_fields(policy: Policy, route: Route, vary: Iterable[bytes]) -> frozen
 def carried_fields(policy: Policy, route: Route) -> frozenset[bytes]:
     """The request fields that merely go on under ``route``, whatever they say.
 
-    Content-Length is one of them: of a body no more is read than whether there is one. Those that tell addresses are
-    either all among them or none: the client's is told to the origin by all of them at once.
+    Content-Length is one of them: of a body no more is read than whether there is one.
     """
     if policy.mentioned is None:
         return frozenset()
     return _carried(_mentioned(policy.mentioned, route), _is_anonymous(policy, route))
+
+
+def reads_peer(policy: Policy, vary: Iterable[bytes]) -> bool:
+    """Whether an answer whose Vary names ``vary`` may hang on a field that tells addresses, and so on the peer's."""
+    if policy.mentioned is None:
+        return True
+    return not TELL_ADDRESSES.isdisjoint({*vary, *(word.encode() for word in policy.mentioned)})
 
 
 def _mentioned(mentioned: frozenset[str], route: Route) -> frozenset[str]:
@@ -68,7 +77,6 @@ def _is_anonymous(policy: Policy, route: Route) -> bool:
 @lru_cache(maxsize=256)
 def _carried(mentioned: frozenset[str], anonymous: bool) -> frozenset[bytes]:  # noqa: FBT001 - a key's part
     unread = _unread(mentioned, frozenset(), anonymous)
-    unread = unread if unread >= TELL_ADDRESSES else unread - TELL_ADDRESSES
     return unread if CONTENT_LENGTH.decode() in mentioned else unread | {CONTENT_LENGTH}
 
 
@@ -79,7 +87,8 @@ def _unread(mentioned: frozenset[str], vary: frozenset[bytes], anonymous: bool) 
         unread |= TELL_ADDRESSES
     if anonymous and mentioned.isdisjoint(_READ_COOKIES):
         unread |= _COOKIE
-    return unread - vary - {word.encode() for word in mentioned}
+    unread = unread - vary - {word.encode() for word in mentioned}
+    return unread if unread >= TELL_ADDRESSES else unread - TELL_ADDRESSES
 
 
 def _texts(data: object) -> Iterator[str]:

@@ -62,6 +62,20 @@ def test_what_the_policy_mentions_counts(name: bytes, policy: str) -> None:
     assert name not in unread(policy)
 
 
+@pytest.mark.parametrize(
+    ("text", "vary"),
+    [
+        (PLAIN.replace("r:{id}", "r:{id}:{header.X-Real-IP}"), b"accept"),
+        (PLAIN.replace("r:{id}", "r:{id}:{header.X-Forwarded-For}"), b"accept"),
+        (PLAIN, b"x-real-ip"),
+        (PLAIN, b"x-forwarded-for"),
+    ],
+)
+def test_the_fields_that_tell_addresses_count_together(text: str, vary: bytes) -> None:
+    """Of X-Forwarded-For, as a proxy sends it, we make the X-Real-IP that a key reads."""
+    assert unread(text, vary).isdisjoint({b"x-forwarded-for", b"x-real-ip"})
+
+
 def test_an_address_counts_where_a_limit_counts_by_it_unsaid() -> None:
     """Clients behind one proxy each have their own limit, also where the file leaves it at that."""
     limited = PLAIN + "limits: {few: {rate: 1/s}}\n"

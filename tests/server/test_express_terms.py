@@ -118,7 +118,7 @@ class House:
 
     async def ask(self, raw: bytes, peer: str) -> bytes:
         """What a client gets, as the edge would find it."""
-        lane, trusted, asked = self.application.edge.lane, False, None
+        lane, trusted, asked = self.application.edge.lane, self.application.edge.trusts(peer), None
         if self.laned:
             written = lane.answer(raw, trusted=trusted, peer=peer)
             known = lane.asking(raw, trusted=trusted, peer=peer) if written is None else None
@@ -145,15 +145,15 @@ class House:
 
 
 @cache
-def _loaded() -> tuple[Policy, Router]:
-    return load_policy(POLICY, "test.yaml", {})
+def _loaded(text: str) -> tuple[Policy, Router]:
+    return load_policy(text, "test.yaml", {})
 
 
-async def build(stack: AsyncExitStack, *, laned: bool) -> House:
+async def build(stack: AsyncExitStack, *, laned: bool, text: str = POLICY) -> House:
     """A house with one origin, sessions and limits in memory, each of which has to be asked."""
     clock, origin, accounts = FakeClock(1_800_000_000.25), ScriptedOrigin(), Accounts()
-    policy, router = _loaded()
-    memory = SessionMemory(accounts, policy.session, clock)
+    policy, router = _loaded(text)
+    memory = SessionMemory(accounts, policy.session or _loaded(POLICY)[0].session, clock)
     memory.trust(True)
     fallback = FallbackLimiter(LeasedLimiter(RefusalMemory(Elsewhere(clock), clock), clock), clock, lambda: 1)
     limits = Limiting(limiter=DelayingLimiter(fallback, clock), in_flight=InFlight(lambda: 1), degraded=lambda: False)
@@ -281,3 +281,41 @@ def test_another_client_with_the_same_head_has_its_own_limit() -> None:
     other = ("ask", ("few", COOKIES[0], PEERS[1], "GET", 3))
     assert 17 == run([asks("few", COOKIES[0], 20)])
     assert 17 + 2 == run([asks("few", COOKIES[0], 20), other])
+
+
+ADDRESSED = """
+version: 1
+trusted_proxies: [10.0.0.0/8]
+limits: {each: {rate: 4/10s, by: [route]}, told: {rate: 4/10s, by: [header.X-Real-IP]}}
+routes:
+  - {name: told, match: "GET /told/{id}", cache: {ttl: 9s, key: "told:{id}%s"}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "vary"),
+    [
+        pytest.param(ADDRESSED % ":{header.X-Real-IP}", "", id="real-ip-in-the-key"),
+        pytest.param(ADDRESSED % ":{header.x-forwarded-for}", "", id="forwarded-for-in-the-key"),
+        pytest.param((ADDRESSED % "").replace("cache:", "limits: [told], cache:"), "", id="limit-by-real-ip"),
+        pytest.param((ADDRESSED % "").replace("by: [header.X-Real-IP]", "by: [route]"), "X-Real-IP", id="vary"),
+    ],
+)
+def test_what_hangs_on_a_field_that_tells_addresses_hangs_on_who_sends_it(text: str, vary: str) -> None:
+    """We write these fields ourselves, of the peer and what a proxy says: a line in the head says little."""
+    callers = [("192.0.2.1", ""), ("192.0.2.2", ""), ("10.0.0.1", "203.0.113.1"), ("10.0.0.1", "203.0.113.2")]
+    fields = Fields.of(("content-type", "text/plain"), *([("vary", vary)] if vary else []))
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            houses = [await build(stack, laned=laned, text=text) for laned in (True, False)]
+            for house in houses:
+                house.origin.script("/told/1", Answer(status=200, fields=fields, body=b"to one"))
+            for peer, told in [caller for caller in callers for _ in range(3)]:
+                hops = f"X-Forwarded-For: {told}\r\n" if told else ""
+                raw = f"GET /told/1 HTTP/1.1\r\nHost: a\r\n{hops}\r\n".encode()
+                answers = {OWN_ID.sub(rb"\1", await house.ask(raw, peer)) for house in houses}
+                assert 1 == len(answers), answers
+            assert houses[0].taken > 0
+
+    asyncio.run(main())
