@@ -81,7 +81,8 @@ class Batches:
         far = []
         for part in parts:
             looks = part.may_look_up
-            found = self._store.peek(part.one.key.text, part.one.request.fields) if looks else None
+            key = part.one.key
+            found = self._store.peek(key.text, part.one.request.fields, key.tags) if looks else None
             decide(many, part, found, self._clock.now())
             if looks and found is None:
                 far.append(part)

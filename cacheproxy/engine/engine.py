@@ -224,7 +224,7 @@ class Engine:
     async def _look_up(self, exchange: Exchange) -> Found | None:
         """Step 6."""
         assert exchange.key is not None
-        found = self._store.peek(exchange.key.text, exchange.request.fields)
+        found = self._store.peek(exchange.key.text, exchange.request.fields, exchange.key.tags)
         if found is None and not self._store.local:
             asked = self._store.read(exchange.key.text, exchange.request.fields, exchange.budget, exchange.key.tags)
             found = await self._degrade.instead(Role.CACHE, asked, None)

@@ -1,5 +1,6 @@
 """What came into the store while a fill waited for its turn."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 from cacheproxy.clock import Clock
@@ -16,8 +17,8 @@ from cacheproxy.storage.contract import Entry, Found, Store
 class Shelf(Protocol):
     """L1 (``storage.memory.MemoryStore``)."""
 
-    def peek(self, key: str, request: Fields) -> Found | None:
-        """The most fitting entry for ``request``, or None."""
+    def peek(self, key: str, request: Fields, tags: Collection[str] = ()) -> Found | None:
+        """The most fitting entry for ``request``, which carries ``tags`` from then on; or None."""
         ...
 
 
@@ -41,7 +42,7 @@ class Meanwhile:
 
     def at_hand(self, job: FillJob) -> Filled | None:
         """What ``filled`` gives where nothing is stored but what is at hand."""
-        filled = self._filled_by(job, self._shelf.peek(job.key, job.request.fields))
+        filled = self._filled_by(job, self._shelf.peek(job.key, job.request.fields, job.tags))
         return None if filled is None or _is_what_it_had(job, filled.entry) else filled
 
     def _filled_by(self, job: FillJob, found: Found | None) -> Filled | None:

@@ -66,8 +66,8 @@ class Store(Protocol):
         """Whether all that is kept is in this process, so that ``peek`` says whatever ``read`` would."""
         ...
 
-    def peek(self, key: str, request: Fields) -> Found | None:
-        """The most fitting entry for ``request`` that is at hand in this process; never waits."""
+    def peek(self, key: str, request: Fields, tags: Collection[str] = ()) -> Found | None:
+        """The most fitting entry for ``request`` that is at hand in this process; never waits. ``tags`` as to read."""
         ...
 
     async def read(
@@ -75,8 +75,8 @@ class Store(Protocol):
     ) -> Found | None:
         """The most fitting entry for ``request``: its variance matches, or the best of the languages asked for.
 
-        ``tags`` are those which an entry under ``key`` is known to carry: naming them saves a trip. StateError if the
-        store did not say.
+        ``tags`` are those which an entry under ``key`` must carry, and has from then on: naming them saves a trip.
+        StateError if the store did not say.
         """
         ...
 

@@ -1,6 +1,7 @@
 """L1: stored responses in this process, bounded in bytes, evicted by SIEVE, kept true by the bus."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from itertools import chain
 from math import inf
 from sys import getsizeof
@@ -17,6 +18,9 @@ from cacheproxy.storage.contract import Entry, Found, Tier
 from cacheproxy.storage.mirror import ClockMirror, Purged
 from cacheproxy.storage.sieve import Sieve
 from cacheproxy.storage.slot import Slot
+
+_MOST_TAGS = 1_000
+"""Tags that an entry is given at most: those of a route may hang on what the key does not say."""
 
 
 class _Variants(NamedTuple):
@@ -104,20 +108,39 @@ class MemoryStore:
             return False
         return turn == mirror.turn or all(slot.judged(mirror) is Verdict.VALID for slot in self._slots(key))
 
-    def peek(self, key: str, request: Fields) -> Found | None:
-        """The most fitting entry for ``request``, or None."""
+    def peek(self, key: str, request: Fields, tags: Collection[str] = ()) -> Found | None:
+        """The most fitting entry for ``request``, or None.
+
+        It carries ``tags`` from then on: what was under way while another policy was put in force has that one's not.
+        """
         slot = self.find(key, request)
-        return None if slot is None else Found(slot.entry, slot.verdict, Tier.L1)
+        if slot is None:
+            return None
+        entry = slot.entry
+        if entry.tags[: len(tags)] != tags and not set(entry.tags).issuperset(tags):
+            return self._retagged(slot, entry, tags)
+        return Found(entry, slot.verdict, Tier.L1)
+
+    def _retagged(self, slot: Slot, entry: Entry, tags: Collection[str]) -> Found | None:
+        """``entry``, which is in ``slot``, with ``tags`` beside its own: judged by all, as of when its fill began."""
+        every = tuple(dict.fromkeys((*tags, *entry.tags)))
+        if len(every) > _MOST_TAGS:
+            return Found(entry, slot.verdict, Tier.L1)
+        entry = replace(entry, tags=every)
+        kept = self.keep(entry)
+        if any(each is slot for each in self._slots(entry.key)):
+            self._drop(slot)
+        return None if kept is None or kept.verdict is Verdict.DEAD else Found(entry, kept.verdict, Tier.L1)
 
     async def read(
         self,
         key: str,
         request: Fields,
         budget: Budget | None = None,  # noqa: ARG002 - the Store contract's
-        tags: Collection[str] = (),  # noqa: ARG002 - the Store contract's
+        tags: Collection[str] = (),
     ) -> Found | None:
         """What ``peek`` gives."""
-        return self.peek(key, request)
+        return self.peek(key, request, tags)
 
     async def variants(self, key: str, budget: Budget | None = None) -> list[Entry]:  # noqa: ARG002 - the Store contract's
         """All entries under ``key``, the newest first."""

@@ -78,7 +78,12 @@ class RedisStore:
         self._refs: dict[str, tuple[VariantRef, ...]] = {}
         """The variants of keys that vary, as last seen: a guess that saves a trip, checked by every read."""
 
-    def peek(self, key: str, request: Fields) -> Found | None:  # noqa: ARG002 - the Store contract's
+    def peek(
+        self,
+        key: str,  # noqa: ARG002 - the Store contract's
+        request: Fields,  # noqa: ARG002
+        tags: Collection[str] = (),  # noqa: ARG002
+    ) -> Found | None:
         """None: nothing is at hand."""
         return None
 

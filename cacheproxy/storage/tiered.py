@@ -34,15 +34,15 @@ class TieredStore:
         self._clock = clock or SystemClock()
         self._settled = settled
 
-    def peek(self, key: str, request: Fields) -> Found | None:
+    def peek(self, key: str, request: Fields, tags: Collection[str] = ()) -> Found | None:
         """What L1 has."""
-        return self.l1.peek(key, request)
+        return self.l1.peek(key, request, tags)
 
     async def read(
         self, key: str, request: Fields, budget: Budget | None = None, tags: Collection[str] = ()
     ) -> Found | None:
         """What L1 has if it is fresh, else the newer of L1's and L2's: another replica may have refreshed it."""
-        near = self.l1.peek(key, request)
+        near = self.l1.peek(key, request, tags)
         if near is not None and self._fresh(near):
             return near
         try:
@@ -53,7 +53,7 @@ class TieredStore:
             return near
         if far is None or (near is not None and near.entry.received_at >= far.entry.received_at):
             return near
-        by_now = self.l1.peek(key, request)
+        by_now = self.l1.peek(key, request, tags)
         newer = by_now is None or by_now.entry.received_at < far.entry.received_at  # else another reader has kept it
         if newer and far.verdict is Verdict.VALID:  # a soft purge may be older than all that L1 was told: L1 forgets it
             self.l1.keep(far.entry, far.vouched_us)
@@ -113,7 +113,12 @@ class NoStore:
 
     local = True
 
-    def peek(self, key: str, request: Fields) -> Found | None:  # noqa: ARG002 - the Store contract's
+    def peek(
+        self,
+        key: str,  # noqa: ARG002 - the Store contract's
+        request: Fields,  # noqa: ARG002
+        tags: Collection[str] = (),  # noqa: ARG002
+    ) -> Found | None:
         """None."""
         return None
 

@@ -23,10 +23,10 @@ class TimedStore:
         self._record = record
         self._monotonic = monotonic
 
-    def peek(self, key: str, request: Fields) -> Found | None:
+    def peek(self, key: str, request: Fields, tags: Collection[str] = ()) -> Found | None:
         """What the store has at hand; recorded unless ``read`` follows, as it does where there may be more to find."""
         began = self._monotonic()
-        found = self._store.peek(key, request)
+        found = self._store.peek(key, request, tags)
         if found is not None or self.local:
             self._record("get", self._monotonic() - began)
         return found

@@ -110,7 +110,7 @@ class Blind:
         self._inner = inner
         self._asked = False
 
-    def peek(self, key: str, request: Fields) -> None:
+    def peek(self, key: str, request: Fields, tags: object = ()) -> None:
         """Nothing at hand."""
 
     async def read(self, *args: object) -> object:

@@ -15,6 +15,11 @@ routes:
   - {name: strict, match: "/strict/{id}", refuse_body: true}
   - {name: shy, match: "GET /shy/{id}", cache: {key: "shy:{id}", bypass: {query: [preview]}}}
 """
+LIMITED = """
+version: 1
+limits: {each: {rate: 100/minute, by: [client_ip], cost: {hit: 1, miss: 5}}}
+routes: [{name: many, match: "GET /many/{id}", limits: [each], cache: {ttl: 60s, key: "many:{id}"}}]
+"""
 
 
 def ok(body: bytes = b"ok", *fields: tuple[str, str], status: int = 200) -> Answer:
@@ -358,3 +363,22 @@ routes: [{name: ws, match: "GET /ws", session: required, limits: [each]}]
     ]
     assert [429, 401] == [refusal.status for refusal in refusals if isinstance(refusal, Reply)]
     assert all(b"x-request-id" in refusal.fields for refusal in refusals if isinstance(refusal, Reply))
+
+
+async def test_what_was_replaced_while_limits_were_asked_about_is_not_repeated(build) -> None:
+    """The answer is of what was looked up: hung on the entry in its place by now, it would outlive a purge."""
+    house = build(LIMITED)
+    house.origin.script("/many/1", ok(b"old"), ok(b"new"))
+    await house.ask("/many/1")
+    asked = []
+
+    async def replaced(name: str) -> None:
+        asked.append(name)
+        if len(asked) == 1:
+            await house.purge("*")
+            await house.ask("/many/1")
+
+    house.limiter.before = replaced
+    reply = await house.handle("/many/1")
+    assert reply.body == b"old"
+    assert reply.shelved is None or not house.store.inner.unchanged(reply.shelved.place, house.clock.monotonic())

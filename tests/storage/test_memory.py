@@ -369,3 +369,40 @@ class Bounded(RuleBasedStateMachine):
 
 
 TestBounded = Bounded.TestCase
+
+
+@pytest.mark.parametrize("fields", [Fields(), Fields.of(("vary", "accept-language"))], ids=["alone", "variant"])
+def test_what_an_earlier_policy_tagged_is_purged_by_the_tags_of_todays(memory: MemoryStore, entry, fields) -> None:
+    """A fill under way during a reload is kept with old tags: the first who names today's gives it those too."""
+    memory.keep(entry(tags=("old",), fields=fields))
+    found = memory.peek("k", Fields(), ("new", "newer"))
+    assert found is not None
+    assert found.entry.tags == ("new", "newer", "old")
+    assert len(memory) == 1
+    memory.apply(Applied(epoch="e1", at_us=200, tags=("newer",), mode=PurgeMode.HARD))
+    assert memory.peek("k", Fields()) is None
+
+
+def test_what_todays_tag_has_purged_already_is_no_hit(memory: MemoryStore, entry) -> None:
+    """The purge came before anybody asked: nothing is answered, nor repeated from the place where it was."""
+    memory.keep(entry(tags=("old",)))
+    place = memory.place("k")
+    memory.apply(Applied(epoch="e1", at_us=200, tags=("new",), mode=PurgeMode.HARD))
+    assert memory.peek("k", Fields(), ("new",)) is None
+    assert len(memory) == 0
+    assert not memory.unchanged(place, 0.0)
+    memory.keep(entry(tags=("old",)))
+    memory.apply(Applied(epoch="e1", at_us=300, tags=("other",), mode=PurgeMode.SOFT))
+    softly = memory.peek("k", Fields(), ("other",))
+    assert softly is not None
+    assert softly.verdict is Verdict.STALE
+
+
+def test_tags_that_hang_on_who_asks_do_not_gather_without_end(memory: MemoryStore, entry) -> None:
+    """A tag may be made of a request field that the key does not have."""
+    memory.keep(entry(tags=()))
+    for number in range(1_100):
+        found = memory.peek("k", Fields(), (f"tag:{number}",))
+    assert found is not None
+    assert len(found.entry.tags) == 1_000
+    assert memory.used_bytes < 100_000
