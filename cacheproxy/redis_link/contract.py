@@ -8,7 +8,7 @@ from typing import Any, Protocol
 Arg = str | bytes | int | float
 Command = tuple[Arg, ...]
 OnLost = Callable[[], None]
-"""Called where a posted script has not answered, whatever became of it."""
+"""Called where a posted script has not answered, or with an error, whatever became of it."""
 
 
 def nobody_minds() -> None:

@@ -294,5 +294,5 @@ class RedisLink:
 
 
 def _came(lost: OnLost, sent: "asyncio.Future[Any]") -> None:
-    if sent.exception() is not None:
+    if sent.exception() is not None or (type(reply := sent.result()) is ReplyError and not _is_unknown(reply)):
         lost()

@@ -85,6 +85,16 @@ async def test_a_posted_script_is_sent_again_where_the_server_forgot_it(roles: R
         pass
 
 
+async def test_a_post_that_redis_refuses_is_lost(roles: Roles) -> None:
+    """An error (READONLY after a failover, out of memory) is no work done: who posted is told, once each time."""
+    lost: list[str] = []
+    bad = script("readonly", "return redis.error_reply('READONLY You can not write against a read only replica.')")
+    for _ in range(2):
+        roles.cache.post(bad, ["k"], (), lambda: lost.append("lost"))
+        assert await roles.cache.call("ECHO", "behind it") == b"behind it"
+    assert lost == ["lost", "lost"]
+
+
 async def test_what_fails_of_a_post_is_nobodys_concern(roles: Roles) -> None:
     """An error of the script and a link that is closed are passed over in silence."""
     bad = script("bad", "return redis.error_reply('ERR my mistake')")
