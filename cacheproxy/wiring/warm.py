@@ -124,6 +124,7 @@ class Warmer:
         start = loop.time()
         while self._waits_for_bus(start):  # noqa: ASYNC110 - there is no one event
             await asyncio.sleep(LOOK_AGAIN_S)
+        self._state.purged.look()  # nothing is warm yet that this could have made cold
         await self.run()
         while True:
             await self._state.purged.wait()
