@@ -202,13 +202,11 @@ class Engine:
             if limited is None and exchange.route.limits:
                 limited = await self._admission.admit(exchange, Served.MISS)
             exchange.key = posted_key(exchange, active.match, self._prefix)
-            return refuse(exchange, limited) if limited else await self._forward(exchange, active)
+            if limited is not None:
+                return refuse(exchange, limited)
+            return (await self._forwarder.forward(exchange)).repeated_by(pass_plan_of(exchange, active))
         found = await self._look_up(exchange) if may_look_up(exchange) else None
         return await self._carry_out(exchange, active, found, limited)
-
-    async def _forward(self, exchange: Exchange, active: Active) -> Reply:
-        reply = await self._forwarder.forward(exchange)
-        return reply.repeated_by(pass_plan_of(exchange, active))
 
     def _keyed(self, exchange: Exchange) -> bool:
         """Step 5: whether the cache has a part in this; then ``exchange.key`` is set."""

@@ -1,6 +1,7 @@
 """A client's connection: heads in, replies out, one request at a time, every wait bounded.
 
-uvicorn runs the listener and makes one of these per connection (``docs/decisions/0002``).
+uvicorn runs the listener and makes one of these per connection (``docs/decisions/0002``). It is long because all
+that can happen to a connection is in one place: each step must hold after any other.
 """
 
 import asyncio

@@ -40,6 +40,8 @@ routes:
 """
 OWN_ID = re.compile(rb"x-request-id: [^\r]*\r\n")
 GET = b"GET /a HTTP/1.1\r\nHost: a.example\r\n"
+WRITE = GET.replace(b"GET /a", b"POST /items/1") + b"Content-Length: 2\r\n\r\n{}"
+READ = GET.replace(b"/a", b"/items/1")
 OK = b"HTTP/1.1 200 OK\r\ndate: Fri, 20 Nov 2026 12:00:00 GMT\r\n"
 ANSWERS = {
     "sized": OK + b"content-length: 2\r\nset-cookie: a=1\r\nset-cookie: b=2\r\n\r\nhi",
@@ -790,16 +792,12 @@ async def test_equal_heads_before_contents_of_other_lengths_are_framed_for_each(
 
 async def test_a_write_purges_each_time(house: House) -> None:
     """What is stored of its target is gone before the client reads the answer."""
-    write, read = (
-        GET.replace(b"GET /a", b"POST /items/1") + b"Content-Length: 2\r\n\r\n{}",
-        GET.replace(b"/a", b"/items/1"),
-    )
-    await house.known(write)
+    await house.known(WRITE)
     for number in range(3):
         house.origin.answer = OK + b"content-length: 1\r\n\r\n%d" % number
-        await house.ask(write)
-        assert (b"MISS", b"%d" % number) == _state(await house.ask(read + b"\r\n"))
-        assert (b"HIT", b"%d" % number) == _state(await house.ask(read + b"\r\n"))
+        await house.ask(WRITE)
+        assert (b"MISS", b"%d" % number) == _state(await house.ask(READ + b"\r\n"))
+        assert (b"HIT", b"%d" % number) == _state(await house.ask(READ + b"\r\n"))
 
 
 async def test_a_purge_that_has_to_be_waited_for_is(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -824,34 +822,26 @@ def _state(answer: bytes) -> tuple[bytes, bytes]:
 
 async def test_a_write_purges_though_its_client_left(house: House) -> None:
     """The origin has carried it out."""
-    write, read = (
-        GET.replace(b"GET /a", b"POST /items/1") + b"Content-Length: 2\r\n\r\n{}",
-        GET.replace(b"/a", b"/items/1"),
-    )
-    await house.known(write)
-    await house.ask(read + b"\r\n")
+    await house.known(WRITE)
+    await house.ask(READ + b"\r\n")
     house.origin.arrived.clear()
     house.origin.gate.clear()
     client = await house.connect()
-    client.writer.write(write)
+    client.writer.write(WRITE)
     await house.origin.arrived.wait()
     client.leave()
     await _eventually(lambda: _gone(house) == 1)
     house.origin.gate.set()
     await _eventually(lambda: house.application.metrics.events[Event.INVALIDATION][("write",)] == 3)
-    assert b"MISS" == _state(await house.ask(read + b"\r\n"))[0]
+    assert b"MISS" == _state(await house.ask(READ + b"\r\n"))[0]
 
 
 async def test_a_write_purges_though_its_client_left_with_the_answer_just_here(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The event loop may tell of both in one round, before the ordinary way has made its first step."""
-    write, read = (
-        GET.replace(b"GET /a", b"POST /items/1") + b"Content-Length: 2\r\n\r\n{}",
-        GET.replace(b"/a", b"/items/1"),
-    )
-    await house.known(write)
-    await house.ask(read + b"\r\n")
+    await house.known(WRITE)
+    await house.ask(READ + b"\r\n")
     house.origin.got.clear()
     passed, left = EdgeProtocol._passed, []
 
@@ -863,13 +853,13 @@ async def test_a_write_purges_though_its_client_left_with_the_answer_just_here(
     monkeypatch.setattr(house.application.state.purger, "purge_now", lambda _: False)
     monkeypatch.setattr(EdgeProtocol, "_passed", passed_and_left)
     client = await house.connect()
-    client.writer.write(write)
+    client.writer.write(WRITE)
     await _eventually(lambda: len(left) == 1)
     monkeypatch.setattr(EdgeProtocol, "_passed", passed)
     await _eventually(lambda: _gone(house) == 1)
     client.leave()
     assert len(house.origin.got) == 1
-    assert b"MISS" == _state(await house.ask(read + b"\r\n"))[0]
+    assert b"MISS" == _state(await house.ask(READ + b"\r\n"))[0]
 
 
 async def test_who_leaves_takes_the_fetch_along(house: House) -> None:
